@@ -1,0 +1,1 @@
+"""Protocols, metrics, experiments and their reports."""

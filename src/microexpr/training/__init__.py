@@ -1,0 +1,1 @@
+"""From training clips to a fitted model; no test clip ever comes here."""
