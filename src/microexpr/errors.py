@@ -22,6 +22,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     'known: merba, ststnet'
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    by_lower = {known_name.lower(): known_name for known_name in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     listing = f"known: {', '.join(names)}"
-    return f"did you mean '{near[0]}'? ({listing})" if near else listing
+    return f"did you mean '{by_lower[near[0]]}'? ({listing})" if near else listing

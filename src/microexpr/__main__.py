@@ -1,0 +1,5 @@
+"""``python -m microexpr`` is the command `microexpr`."""
+
+from microexpr.cli import main
+
+main()

@@ -1,0 +1,287 @@
+"""One thin command a verb; whatever is heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from microexpr.errors import UserError
+
+app = typer.Typer(
+    help="Facial micro-expression recognition with an evaluation that cannot leak.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DataFolder = Annotated[
+    Path | None, typer.Option("--data", help="Folder of the data set, or of several below it.")
+]
+Jobs = Annotated[int | None, typer.Option("--jobs", help="Processes; default: one a core.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log.")] = False,
+) -> None:
+    """Facial micro-expression recognition with an evaluation that cannot leak."""
+    if debug:
+        os.environ["MICROEXPR_DEBUG"] = "1"
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
+
+
+def main() -> None:
+    """Entry point: errors of the user end in one line and exit code 2."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _leave("stopped; the same command goes on from here", 130)
+    except (UserError, OSError) as error:
+        if os.environ.get("MICROEXPR_DEBUG"):
+            raise
+        _leave(f"error: {error}", 2)
+
+
+def _leave(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models: paper and input."""
+    from microexpr.models import model_class, model_names
+
+    _list(
+        [
+            {
+                "name": name,
+                "paper": (cls := model_class(name)).paper,
+                "input": f"{', '.join(cls.eats.channels)} {cls.eats.size}x{cls.eats.size} "
+                f"{cls.eats.flow} {cls.eats.normalisation}",
+            }
+            for name in model_names()
+        ],
+        as_json,
+    )
+
+
+@app.command()
+def datasets(as_json: Json = False) -> None:
+    """List the data sets: what they hold, their paper, how to obtain them."""
+    from microexpr.datasets import dataset_class, dataset_names
+
+    rows = []
+    for name in dataset_names():
+        cls = dataset_class(name)
+        ships = cls.ships
+        rows.append(
+            {
+                "name": name,
+                "title": cls.title,
+                "paper": cls.paper,
+                "access": cls.access,
+                "input": "frames"
+                if ships is None
+                else f"{', '.join(ships.channels)} {ships.size}x{ships.size} {ships.normalisation}",
+            }
+        )
+    _list(rows, as_json)
+
+
+@app.command()
+def protocols(as_json: Json = False) -> None:
+    """List the protocols and the label schemes."""
+    from microexpr.evaluation.protocols import PROTOCOLS, protocol_settings
+    from microexpr.labels import SCHEMES
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": entry.name,
+            "kind": "protocol",
+            "about": entry.about,
+            "settings": ", ".join(f"{k}={v}" for k, v in protocol_settings(entry.name).items()),
+        }
+        for entry in PROTOCOLS.values()
+    ]
+    rows += [
+        {"name": s.name, "kind": "labels", "about": ", ".join(s.labels), "settings": ""}
+        for s in SCHEMES.values()
+    ]
+    _list(rows, as_json)
+
+
+def _list(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Prints rows of equal keys as JSON or as a table."""
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*rows[0], box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console().print(table)
+
+
+@app.command()
+def run(
+    experiment: Annotated[Path, typer.Argument(help="TOML file of the experiment.")],
+    data: DataFolder = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Result folder; default: results/NAME beside the TOML.")
+    ] = None,
+    jobs: Jobs = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show folds, classes and steps; train nothing.")
+    ] = False,
+) -> None:
+    """Train and test every fold of an experiment; killed and started again, it goes on."""
+    from microexpr.evaluation.experiment import read_experiment
+    from microexpr.evaluation.plan import plan
+    from microexpr.evaluation.run import run_experiment
+    from microexpr.jobs import check_jobs
+
+    workers = check_jobs(jobs)
+    arms = read_experiment(experiment)
+    base = out or experiment.parent / "results" / experiment.stem
+    for arm, settings in arms.items():
+        if dry_run:
+            print(plan(settings, data, arm))
+            continue
+        folder = base / arm if arm else base
+        with _progress(arm or experiment.stem) as watch:
+            run_experiment(settings, data, folder, workers, watch)
+        _print_report(folder)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders with predictions.csv.")],
+    as_json: Json = False,
+) -> None:
+    """Score runs: combined and per data set, with intervals; writes report.md, .json and .png."""
+    from microexpr.evaluation.report import to_json, write_report
+
+    if as_json:
+        reports = [to_json(write_report(folder, folder)) for folder in runs]
+        print(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
+        return
+    for folder in runs:
+        _print_report(folder)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders; the first is compared to each.")],
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+) -> None:
+    """Compare runs on the clips they share: paired difference, interval, p-value."""
+    from rich.console import Console
+
+    from microexpr.evaluation import report
+
+    found = report.compare(runs)
+    if as_json:
+        print(json.dumps(report.comparison_to_json(found), indent=2))
+    elif markdown:
+        print(report.comparison_to_markdown(found), end="")
+    else:
+        Console().print(report.render_comparison(found))
+
+
+@app.command()
+def train(
+    experiment: Annotated[Path, typer.Argument(help="TOML file of the experiment.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write (.safetensors).")],
+    data: DataFolder = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+) -> None:
+    """Train one model on every labelled clip of an experiment's data and save it."""
+    from microexpr.evaluation.experiment import read_experiment
+    from microexpr.evaluation.run import train_on_all
+
+    arms = read_experiment(experiment)
+    if len(arms) != 1:
+        raise UserError(f"{experiment} has a grid of {len(arms)} arms; train takes one")
+    with _progress(experiment.stem) as watch:
+        train_on_all(next(iter(arms.values())), data, out, seed, watch)
+    print(f"wrote {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/demo"),
+    jobs: Jobs = None,
+) -> None:
+    """Train a small MERba on synthetic flow under kfold; show the table and the picture."""
+    from microexpr.demo import demo_experiment
+    from microexpr.evaluation.run import run_experiment
+    from microexpr.jobs import check_jobs
+
+    workers = check_jobs(jobs)
+    with _progress("demo") as watch:
+        run_experiment(demo_experiment(), None, out, workers, watch)
+    _print_report(out)
+
+
+def _print_report(folder: Path) -> None:
+    from rich.console import Console
+
+    from microexpr.evaluation.report import render, write_report
+
+    Console().print(render(write_report(folder, folder)))
+    print(f"report: {folder / 'report.md'}   confusion matrix: {folder / 'confusion.png'}")
+
+
+class _progress:
+    """A progress bar with time left on stderr; gives ``watch(what, done, of)``."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.title = title
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=Console(stderr=True),
+        )
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Any:
+        self.bar.start()
+        return self.watch
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def watch(self, what: str, done: int, of: int) -> None:
+        """Shows that `done` of `of` pieces of `what` are done."""
+        if what not in self.tasks:
+            self.tasks[what] = self.bar.add_task(f"{self.title}: {what}", total=of)
+        self.bar.update(self.tasks[what], completed=done, total=of)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What a run would do, without doing it: folds, classes, steps, and an estimate of the time."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from microexpr.evaluation.bench import build_model, open_sets
+from microexpr.evaluation.experiment import Experiment
+from microexpr.evaluation.protocols import make_folds
+from microexpr.models.base import Classifier, ClosedForm
+from microexpr.training.recipe import Phase
+
+
+def plan(experiment: Experiment, data: Path | None, arm: str = "") -> str:
+    """A few lines about a run; the time is extrapolated from two training steps on random flow.
+
+    Args:
+        experiment: What would be done.
+        data: Folder of the data, as for a run.
+        arm: Name of the arm of a grid, for the first line.
+
+    Raises:
+        UserError: Whatever would stop the run before its first fold.
+    """
+    clips, others = open_sets(experiment, data)
+    model = build_model(experiment)
+    folds = make_folds(
+        experiment.protocol.name, clips.clips, clips.scheme, experiment.protocol.settings
+    )
+    counts = Counter(clips.scheme(clip) for clip in clips.clips)
+    size = sum(p.numel() for p in model.parameters())
+    trainings = len(folds) * len(experiment.run.seeds)
+    trainings *= 1 + ("inner" in experiment.run.selections)
+    lines = [
+        f"{experiment.model.name}{' ' + arm if arm else ''}: {size:,} parameters, "
+        f"{len(clips.clips)} clips of {len(clips.persons)} persons "
+        f"({', '.join(f'{label} {counts[label]}' for label in clips.scheme.labels)})",
+        f"{experiment.protocol.name}: {len(folds)} folds, {trainings} trainings",
+    ]
+    seconds = 0.0
+    for phase in experiment.recipe.phases:
+        here = clips if phase.on == "train" else others[phase.on]
+        steps = phase.epochs * -(-len(here.clips) // phase.batch)
+        lines.append(f"phase {phase.name} on {phase.on}: {phase.epochs} epochs, {steps} steps")
+        seconds += steps * _step_seconds(model, phase)
+    if not isinstance(model, ClosedForm):
+        lines.append(f"about {seconds * trainings / 3600:.2f} core-hours at most")
+    return "\n".join(lines)
+
+
+def _step_seconds(model: Classifier, phase: Phase) -> float:
+    """Time of one training step on random flow, the second of two."""
+    if isinstance(model, ClosedForm):
+        return 0.0
+    batch = phase.batch + (phase.replay_batch if phase.replay else 0)
+    eats = model.eats
+    x = torch.randn(batch, len(eats.channels), eats.size, eats.size)
+    y = torch.randint(model.classes, (batch,))
+    for _ in range(2):
+        start = time.perf_counter()
+        torch.autograd.backward(model.loss(x, y, 0.5))
+        seconds = time.perf_counter() - start
+    return seconds

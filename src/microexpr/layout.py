@@ -1,0 +1,144 @@
+"""Where things lie below a data set's root: label files, folders of clips, numbered frames.
+
+Owners, mirrors and users unpack the same archives one or two folders deeper or shallower, so
+names are looked for near the root, never at one fixed place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from microexpr.errors import UserError
+
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp"}
+
+
+def find_files(root: Path, patterns: Sequence[str]) -> list[Path]:
+    """Files whose name matches the first pattern that matches any, nearest to the root first.
+
+    Args:
+        root: A folder; files up to two folders below are looked at.
+        patterns: Shell patterns in lower case, the best first; capitals do not count.
+
+    Raises:
+        UserError: `root` is not a folder.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder; give the one that holds the data set")
+    files = [path for folder in (root, *_folders(root, depth=2)) for path in _entries(folder)[1]]
+    for pattern in patterns:
+        found = [path for path in files if fnmatch(path.name.lower(), pattern)]
+        if found:
+            return found
+    return []
+
+
+def find_file(root: Path, patterns: Sequence[str], what: str, access: str) -> Path:
+    """The one file that `find_files` finds nearest to the root.
+
+    Raises:
+        UserError: None, or two equally near; the message says what was looked for.
+    """
+    found = find_files(root, patterns)
+    if not found:
+        raise UserError(
+            f"{what}: no label file under {root} (looked for {' or '.join(patterns)}); "
+            f"to obtain it: {access}"
+        )
+    if len(found) > 1 and len(found[0].parts) == len(found[1].parts):
+        raise UserError(f"{what}: two label files, {found[0]} and {found[1]}; keep one of them")
+    return found[0]
+
+
+def find_folder(root: Path, names: Sequence[str], child: str) -> Path | None:
+    """The folder that holds the clips or persons of a data set.
+
+    Args:
+        root: Folder of the data set; three levels below it are looked at.
+        names: Names or ends of paths (``"SMIC_all_raw/HS"``), the best first; capitals do not
+            count. The root itself comes last.
+        child: Regular expression that the name of at least one sub-folder matches in full.
+
+    Returns:
+        None where there is none: only the label files are at hand.
+    """
+    folders = list(_folders(root, depth=3))
+    for ending in names:
+        want = tuple(ending.lower().split("/"))
+        for folder in folders:
+            parts = tuple(part.lower() for part in folder.parts[-len(want) :])
+            if parts == want and _has(folder, child):
+                return folder
+    return root if _has(root, child) else None
+
+
+def first_there(root: Path, home: Path | None, candidates: Sequence[str]) -> str:
+    """The first of some paths that exists, relative to the root; empty if none does.
+
+    Args:
+        root: Folder of the data set.
+        home: Folder below it that the candidates are relative to, as `find_folder` returned it.
+        candidates: Relative paths.
+    """
+    for candidate in candidates if home is not None else ():
+        path = (home or root) / candidate
+        if path.exists():
+            return path.relative_to(root).as_posix()
+    return ""
+
+
+def numbered_pictures(folder: Path) -> dict[int, Path]:
+    """The pictures of a folder by frame number, in ascending order.
+
+    The number is the last run of digits in the name before its ending. It is parsed, never
+    formatted: SAMM pads it to four digits in some clips and to five in others.
+
+    Raises:
+        UserError: No such folder; or two pictures of one number.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder of frames")
+    frames: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        digits = re.search(r"([0-9]+)\D*$", path.stem)
+        if path.name.startswith(".") or path.suffix.lower() not in PICTURES or digits is None:
+            continue
+        number = int(digits.group(1))
+        if number in frames:
+            raise UserError(
+                f"{folder}: {frames[number].name} and {path.name} are both frame {number}; "
+                "remove one of them"
+            )
+        frames[number] = path
+    return dict(sorted(frames.items()))
+
+
+def _folders(root: Path, depth: int) -> Iterator[Path]:
+    """Folders below `root`, those near it first, in the order of their names."""
+    level = [root]
+    for _ in range(depth):
+        level = [child for folder in level for child in _entries(folder)[0]]
+        yield from level
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Folders and files in a folder, by name; hidden ones and one we may not open are left out."""
+    try:
+        with os.scandir(folder) as listing:  # knows what is a folder without a look at each file
+            entries = sorted(
+                (entry.name, entry.is_dir())
+                for entry in listing
+                if not entry.name.startswith((".", "~$"))
+            )
+    except PermissionError:
+        return [], []
+    folders = [folder / name for name, is_folder in entries if is_folder]
+    return folders, [folder / name for name, is_folder in entries if not is_folder]
+
+
+def _has(folder: Path, child: str) -> bool:
+    return any(re.fullmatch(child, path.name) for path in _entries(folder)[0])

@@ -1,0 +1,216 @@
+"""Depthwise convolution and selective scan along token orders, by the native library (CPU).
+
+Glossary: w windows (or whole images), k orders, l tokens of a window, d channels, n states.
+Tokens lie in token order, row by row; `orders[j, s]` is the token that order j visits at step s.
+The arithmetic is float32; bfloat16 and float16 are converted on the way in and out. Results are
+the same bits for any number of threads. Source of the recurrence: Gu and Dao, "Mamba", 2023,
+algorithm 2; of four orders summed: MERba.
+
+`torch.compile` and `torch.export` see both functions as the operators `microexpr::order_conv` and
+`microexpr::window_scan`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from microexpr.errors import UserError
+from microexpr.native import MESSAGES, library
+
+MOST_STATES = 64
+
+
+def available() -> bool:
+    """Whether the library is built and loads on this machine."""
+    return library() is not None
+
+
+def order_conv(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tensor:
+    """SiLU of a depthwise convolution (kernel 3, zero padding) along each order.
+
+    Args:
+        x: (w, l, d) tokens in token order; float32, bfloat16 or float16, on the CPU.
+        weight: (k, d, 3), or (1, d, 3) for all orders; taps for the token before, here, after.
+        orders: (k, l) int64, each row a permutation of 0 .. l - 1.
+        summed: whether to add up the orders.
+
+    Returns:
+        (w, k, l, d) in token order, or (w, l, d) if summed; dtype of x.
+
+    Raises:
+        UserError: an argument has a wrong shape, dtype or device, or is empty.
+    """
+    _check_conv(x, weight, orders)
+    if _eager(x):
+        return _OrderConv.apply(x, weight, orders, summed)  # type: ignore[no-any-return]
+    return _order_conv_op(x, weight, orders, summed)
+
+
+def window_scan(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    dt_bias: Tensor,
+    orders: Tensor,
+) -> Tensor:
+    """The selective scan along each order, summed over the orders.
+
+    With delta = softplus(dt + dt_bias), order j walks its tokens:
+    h = exp(delta A) h + delta u B, y = <C, h> + D u.
+
+    Args:
+        u: (w, k, l, d) input of each order in token order.
+        dt: (w, k, l, d) step before bias and softplus.
+        A: (k or 1, d, n) negative; n at most 64.
+        B: (w, k, l, n) input matrix.
+        C: (w, k, l, n) output matrix.
+        D: (k or 1, d) skip.
+        dt_bias: (k or 1, d).
+        orders: (k, l) int64, each row a permutation of 0 .. l - 1.
+
+    Returns:
+        (w, l, d) in token order; dtype of u.
+
+    Raises:
+        UserError: an argument has a wrong shape, dtype or device, or is empty.
+    """
+    _check_scan(u, dt, A, B, C, D, dt_bias, orders)
+    if _eager(u):
+        return _WindowScan.apply(u, dt, A, B, C, D, dt_bias, orders)  # type: ignore[no-any-return]
+    return _window_scan_op(u, dt, A, B, C, D, dt_bias, orders)
+
+
+# ---- calls of the C functions; the arguments have been checked ----
+
+
+def _conv_forward(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tensor:
+    (w, l, d), k = x.shape, len(orders)
+    out = x.new_empty((w, l, d) if summed else (w, k, l, d), dtype=torch.float32)
+    _call_conv((x, weight), orders, (w, k, l, d), summed, (out, None, None, None))
+    return out.to(x.dtype)
+
+
+def _conv_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, orders: Tensor, summed: bool
+) -> tuple[Tensor, Tensor]:
+    (w, l, d), k = x.shape, len(orders)
+    dx, dweight = _empty(x.shape), _empty((k, d, 3))
+    _call_conv((x, weight), orders, (w, k, l, d), summed, (None, _dense(grad), dx, dweight))
+    return dx.to(x.dtype), _like(dweight, weight)
+
+
+def _call_conv(
+    inputs: Sequence[Tensor],
+    orders: Tensor,
+    shape: tuple[int, ...],
+    summed: bool,
+    outputs: Sequence[Tensor | None],
+) -> None:
+    x, weight = dense = [_dense(t) for t in inputs]
+    orders = orders.contiguous()
+    status = _functions()[0](
+        torch.get_num_threads(),
+        *shape,
+        len(weight) == 1,
+        summed,
+        orders.data_ptr(),
+        *(t.data_ptr() for t in dense),
+        *(None if t is None else t.data_ptr() for t in outputs),
+    )
+    _raise(status)
+
+
+def _scan_forward(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    dt_bias: Tensor,
+    orders: Tensor,
+) -> Tensor:
+    w, _, l, d = u.shape
+    y = _empty((w, l, d))
+    _call_scan((u, dt, A, B, C, D, dt_bias), orders, (y, *[None] * 8))
+    return y.to(u.dtype)
+
+
+def _scan_backward(
+    grad: Tensor,
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    dt_bias: Tensor,
+    orders: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    inputs = (u, dt, A, B, C, D, dt_bias)
+    k, d, n = u.shape[1], *A.shape[1:]
+    shapes = (u.shape, u.shape, (k, d, n), B.shape, B.shape, (k, d), (k, d))
+    grads = [_empty(shape) for shape in shapes]
+    _call_scan(inputs, orders, (None, _dense(grad), *grads))
+    return tuple(map(_like, grads, inputs))  # type: ignore[return-value]
+
+
+def _call_scan(
+    inputs: Sequence[Tensor], orders: Tensor, outputs: Sequence[Tensor | None]
+) -> None:
+    u, _, A, _, _, D, dt_bias = dense = [_dense(t) for t in inputs]
+    orders = orders.contiguous()
+    status = _functions()[1](
+        torch.get_num_threads(),
+        *u.shape,
+        A.shape[2],
+        len(A) == 1,
+        len(D) == 1,
+        len(dt_bias) == 1,
+        orders.data_ptr(),
+        *(t.data_ptr() for t in dense),
+        *(None if t is None else t.data_ptr() for t in outputs),
+    )
+    _raise(status)
+
+
+@cache
+def _functions() -> tuple[Any, Any]:
+    loaded = library()
+    if loaded is None:
+        raise UserError("the native library is not available; use backend 'blocked'")
+    integer, size, array = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+    conv, scan = loaded.microexpr_order_conv, loaded.microexpr_window_scan
+    conv.argtypes = [integer, *[size] * 4, *[integer] * 2, *[array] * 7]
+    scan.argtypes = [integer, *[size] * 5, *[integer] * 3, *[array] * 17]
+    return conv, scan
+
+
+def _dense(t: Tensor) -> Tensor:
+    return t.float().contiguous()
+
+
+def _empty(shape: Sequence[int]) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32)
+
+
+def _like(grad: Tensor, parameter: Tensor) -> Tensor:
+    """A gradient in the shape and dtype of its argument; orders that share one are summed."""
+    if grad.shape != parameter.shape:
+        grad = grad.sum(0, keepdim=True)
+    return grad.to(parameter.dtype)
+
+
+def _raise(status: int) -> None:
+    if status:
+        raise UserError(MESSAGES[status])

@@ -1,0 +1,205 @@
+"""The scan of several orders over windows of tokens, one function with several backends.
+
+- ``reference``: the plain recurrence of the published code (`microexpr.nn.scan_reference`).
+- ``blocked``: plain torch with a hand-written backward; needs no compiler
+  (`microexpr.nn.scan_blocked`).
+- ``native``: compiled kernels (`microexpr.nn.native`), where they are installed.
+
+``auto`` takes the fastest that can serve the tensors at hand and logs its choice once.
+
+Symbols: w windows, l tokens of a window, k scan orders, d channels, n numbers of state (d_state).
+Source: Gu and Dao, Mamba (2023); MERba, equations 2 and 3 and section III-B, for the orders.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from microexpr.errors import UserError, suggest
+from microexpr.nn import scan_blocked, scan_reference
+
+_log = logging.getLogger(__name__)
+_default: ContextVar[str] = ContextVar("scan_backend", default="auto")
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+def order_conv(
+    x: Tensor, weight: Tensor, orders: Tensor, *, summed: bool, backend: str = "auto"
+) -> Tensor:
+    """Depthwise convolution along each of k walks, then SiLU.
+
+    Args:
+        x: ``(w, l, d)`` tokens of w windows, row by row ("token order").
+        weight: ``(k, d, 3)``, or ``(1, d, 3)`` shared by the orders: kernel 3, zero padding at
+            both ends of the walk, no bias.
+        orders: ``(k, l)`` int64, ``orders[j, t]`` is the token that order j visits at step t;
+            every row a permutation (`microexpr.nn.orders`).
+        summed: Whether to add up the orders.
+        backend: ``auto`` or one of `backends`.
+
+    Returns:
+        In token order, dtype of x: ``(w, k, l, d)``, or ``(w, l, d)`` when summed.
+
+    Raises:
+        UserError: Unknown or unusable backend.
+        ValueError: Shapes that do not fit together.
+    """
+    _check_orders(orders, x.shape[1])
+    if weight.shape not in {(len(orders), x.shape[2], 3), (1, x.shape[2], 3)}:
+        raise ValueError(f"weight {tuple(weight.shape)} does not fit x {tuple(x.shape)}")
+    full, rest = _full(x), _full(weight)
+    out: Tensor = _implementation(backend, full).order_conv(full, rest, orders, summed)
+    return out.to(x.dtype)
+
+
+def window_scan(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    dt_bias: Tensor,
+    orders: Tensor,
+    *,
+    backend: str = "auto",
+) -> Tensor:
+    """The selective scan along each of k walks, summed over them.
+
+    With ``delta = softplus(dt + dt_bias)``, for each order, window and channel the state h (n
+    numbers, zero before the first step) goes ``h = exp(delta A) h + delta u B`` and gives
+    ``y = <C, h> + D u``.
+
+    Args:
+        u: ``(w, k, l, d)`` inputs in token order.
+        dt: ``(w, k, l, d)`` step sizes before bias and softplus.
+        A: ``(k, d, n)``, or ``(1, d, n)`` shared by the orders: negative.
+        B: ``(w, k, l, n)``.
+        C: ``(w, k, l, n)``.
+        D: ``(k, d)`` or ``(1, d)``.
+        dt_bias: ``(k, d)`` or ``(1, d)``.
+        orders: ``(k, l)`` int64, as in `order_conv`.
+        backend: ``auto`` or one of `backends`.
+
+    Returns:
+        ``(w, l, d)``: y in token order, summed over the orders, dtype of u. Half precision is
+        computed in float32.
+
+    Raises:
+        UserError: Unknown or unusable backend.
+        ValueError: Shapes that do not fit together.
+    """
+    _check_scan(u, dt, A, B, C, D, dt_bias, orders)
+    values = tuple(_full(value) for value in (u, dt, A, B, C, D, dt_bias))
+    out: Tensor = _implementation(backend, values[0]).window_scan(*values, orders)
+    return out.to(u.dtype)
+
+
+def backends() -> list[str]:
+    """The backends that work here, slowest first."""
+    return ["reference", "blocked", *(["native"] if _native() else [])]
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Within the block, what ``backend="auto"`` means.
+
+    Raises:
+        UserError: Unknown backend, or one that does not work here.
+    """
+    if name != "auto":
+        _check_backend(name)
+    token = _default.set(name)
+    try:
+        yield
+    finally:
+        _default.reset(token)
+
+
+def _implementation(backend: str, x: Tensor) -> ModuleType:
+    """The module that serves tensors like x."""
+    name = _default.get() if backend == "auto" else backend
+    native = _native()
+    serves = native is not None and x.device.type == "cpu" and x.dtype == torch.float32
+    if name == "auto":
+        name = "native" if serves else "blocked"
+        _announce(name, x.device.type, str(x.dtype))
+    _check_backend(name)
+    if name == "native":
+        if native is None or not serves:
+            raise UserError(
+                f"the native scan serves float32 on the CPU, not {x.dtype} on {x.device.type}: "
+                "take backend 'blocked'"
+            )
+        return native
+    return scan_reference if name == "reference" else scan_blocked
+
+
+def _check_backend(name: str) -> None:
+    if name not in backends():
+        raise UserError(f"unknown or unusable scan backend '{name}': {suggest(name, backends())}")
+
+
+@functools.cache
+def _native() -> ModuleType | None:
+    """The compiled kernels; None where they are not installed or cannot run."""
+    if importlib.util.find_spec("microexpr.nn.native") is None:
+        return None
+    module = importlib.import_module("microexpr.nn.native")
+    available: Callable[[], bool] = module.available
+    return module if available() else None
+
+
+@functools.cache
+def _announce(name: str, device: str, dtype: str) -> None:
+    """Logs a choice once; what has been logged is in the cache."""
+    _log.info("scan backend: %s (%s, %s)", name, device, dtype)
+
+
+def _full(x: Tensor) -> Tensor:
+    """Half precision as float32: a decay close to one would vanish in eight bits."""
+    return x.float() if x.dtype in _HALVES else x
+
+
+def _check_orders(orders: Tensor, tokens: int) -> None:
+    if orders.ndim != 2 or orders.shape[1] != tokens or orders.dtype != torch.int64:
+        raise ValueError(
+            f"orders must be (k, {tokens}) int64, got {tuple(orders.shape)} {orders.dtype}"
+        )
+
+
+def _check_scan(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    dt_bias: Tensor,
+    orders: Tensor,
+) -> None:
+    w, k, l, d = u.shape
+    n = A.shape[-1]
+    _check_orders(orders, l)
+    wanted = {
+        "dt": (dt, {(w, k, l, d)}),
+        "A": (A, {(k, d, n), (1, d, n)}),
+        "B": (B, {(w, k, l, n)}),
+        "C": (C, {(w, k, l, n)}),
+        "D": (D, {(k, d), (1, d)}),
+        "dt_bias": (dt_bias, {(k, d), (1, d)}),
+        "orders": (orders, {(k, l)}),
+    }
+    for name, (value, shapes) in wanted.items():
+        if tuple(value.shape) not in shapes:
+            raise ValueError(f"{name} {tuple(value.shape)} does not fit u {tuple(u.shape)}")

@@ -1,0 +1,173 @@
+"""From action units to an optical flow field as a camera and TV-L1 would have given it.
+
+Adds to the skin's motion what a real recording adds: a face and a crop of one's own, a moving head,
+skin whose motion shows unevenly, and the errors of the flow. A field is a function on a picture of
+side 1, decided by random numbers of fixed shapes; it can be sampled at any size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microexpr.anatomy import BLOB_COUNT, Blobs, place, splat
+from microexpr.encoding import resample
+from microexpr.template import INDEX, LANDMARKS, template
+
+Array = NDArray[np.float32]
+Shapes = Mapping[str, tuple[int, ...]]
+
+_GRIDS = {"coarse": 4, "middle": 9, "fine": 24}  # cells across the picture: three scales of noise
+_SPIKES = 3
+
+# What is random, and the shape of its numbers. Gaussian ones first, then uniform in [0, 1).
+PERSON: Shapes = {"build": (5,), "points": (len(LANDMARKS), 2, 2), "side": (2,)}
+PERSON_UNIFORM: Shapes = {"framing": (3,)}
+CLIP: Shapes = {
+    "crop": (5,),
+    "blob": (BLOB_COUNT, 6),
+    "texture": (5, 5),
+    "head": (7,),
+    "noise": (3,),
+    **{name: (2, cells, cells) for name, cells in _GRIDS.items()},
+    "spike": (_SPIKES, 2),
+}
+CLIP_UNIFORM: Shapes = {"shrink": (1,), "spike_place": (_SPIKES, 4)}
+
+
+class Face(NamedTuple):
+    """Where faces lie in their pictures.
+
+    Attributes:
+        points: ``(clips, landmarks, 2, 2)`` as `microexpr.template.template`, side of picture = 1.
+        scale: ``(clips, 2)``: one IOD in x and in y.
+        x: ``(clips, size, size)``: each pixel's x on the face, IOD from the middle of the eyes.
+        y: The same downwards.
+    """
+
+    points: Array
+    scale: Array
+    x: Array
+    y: Array
+
+
+def render(activation: Array, chance: Mapping[str, Array], size: int) -> Array:
+    """Flow fields of faces that show these action units.
+
+    Args:
+        activation: ``(clips, units, 2)`` as in `microexpr.anatomy.place`.
+        chance: For every key of `PERSON`, `PERSON_UNIFORM`, `CLIP` and `CLIP_UNIFORM` an array
+            ``(clips, *shape)`` of random numbers.
+        size: Side of the fields.
+
+    Returns:
+        Float32 ``(clips, 2, size, size)``: u and v in pixels of that size.
+    """
+    face = _face(chance, size)
+    gain = np.exp(0.15 * chance["side"])[:, None, :]
+    blobs = _wobble(place(face.points, activation * gain), chance["blob"])
+    skin = splat(Blobs(*(part * size for part in blobs)), size, size) / size
+    skin *= np.exp(0.35 * resample(chance["texture"], size))[:, None]
+    skin = _shrink(skin, 0.003 * face.scale[:, :1] * chance["shrink"])
+    field = (skin + _head(chance["head"], face)) * _inside(face)[:, None]
+    field += (_noise(chance, size) + _spikes(chance, size)) * face.scale[:, 0, None, None, None]
+    return (field * size).astype(np.float32)
+
+
+def _face(chance: Mapping[str, Array], size: int) -> Face:
+    """Faces of differing build, in crops as data sets make them.
+
+    A crop reaches from above the brows to about the chin and from cheek to cheek and is squeezed to
+    a square.
+    """
+    points = _build(chance["build"], chance["points"])
+    crop, framing = chance["crop"], chance["framing"]
+    top = -(0.36 + 0.40 * framing[:, 0]) + 0.03 * crop[:, 0]
+    bottom = 1.74 - 0.25 + 0.45 * framing[:, 1] + 0.03 * crop[:, 1]
+    half = (0.78 + 0.42 * framing[:, 2]) * np.exp(0.03 * crop[:, 2])
+    shift, roll = 0.04 * crop[:, 3], 0.05 * crop[:, 4]
+    scale = np.stack([0.5 / half, 1 / (bottom - top)], axis=-1)
+    origin = np.stack([0.5 + shift * scale[:, 0], -top * scale[:, 1]], axis=-1)
+    cos, sin = np.cos(roll), np.sin(roll)
+    turn = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], axis=-2)
+    placed = np.matmul(points, turn[:, None]) * scale[:, None, None] + origin[:, None, None]
+    pixel = (np.arange(size, dtype=np.float32) + 0.5) / size
+    across = ((pixel - origin[:, :1]) / scale[:, :1])[:, None, :]
+    down = ((pixel - origin[:, 1:]) / scale[:, 1:])[:, :, None]
+    cos, sin = cos[:, None, None], sin[:, None, None]
+    return Face(placed, scale, across * cos + down * sin, down * cos - across * sin)
+
+
+def _build(build: Array, jitter: Array) -> Array:
+    """Landmarks of persons: long or short faces, high brows, wide mouths, nothing quite even."""
+    build = np.clip(build, -2.5, 2.5)
+    points = np.repeat(template()[None], len(build), axis=0)
+    names = [landmark.name for landmark in LANDMARKS]
+    brows = [i for i, name in enumerate(names) if "brow" in name or name == "glabella"]
+    mouth = [i for i, name in enumerate(names) if "mouth" in name or "lip_" in name]
+    lower = [i for i, name in enumerate(names) if LANDMARKS[INDEX[name]].y > 0.4]
+    x, y = points[..., 0], points[..., 1]
+    y[:, lower] *= np.exp(0.05 * build[:, 0, None, None])
+    y[:, brows] += 0.04 * build[:, 1, None, None]
+    x[:, mouth] *= np.exp(0.07 * build[:, 2, None, None])
+    y[:, mouth] += 0.03 * build[:, 3, None, None]
+    x *= np.exp(0.03 * build[:, 4, None, None])
+    placed: Array = points + 0.015 * jitter
+    return placed
+
+
+def _wobble(blobs: Blobs, chance: Array) -> Blobs:
+    """Blobs somewhat elsewhere, wider or narrower, stronger or weaker, turned."""
+    centre = blobs.centre + 0.02 * chance[..., 0:2]
+    width = blobs.width * np.exp(0.25 * chance[..., 2:4])
+    angle, gain = 0.3 * chance[..., 4], np.exp(0.3 * chance[..., 5])
+    u, v = blobs.motion[..., 0] * gain, blobs.motion[..., 1] * gain
+    cos, sin = np.cos(angle), np.sin(angle)
+    return Blobs(centre, width, np.stack([u * cos - v * sin, u * sin + v * cos], axis=-1))
+
+
+def _shrink(flow: Array, threshold: Array) -> Array:
+    """Soft thresholding: TV-L1 leaves small motions at rest, so flow comes in patches."""
+    size = np.hypot(flow[:, 0], flow[:, 1])[:, None]
+    kept = np.maximum(size - threshold[:, :, None, None], 0)
+    return np.divide(flow * kept, size, out=np.zeros_like(flow), where=size > 0)
+
+
+def _inside(face: Face) -> Array:
+    """1 on the face, 0 beside it: an ellipse with a soft edge that the jaw makes a step."""
+    radius = np.sqrt((face.x / 1.12) ** 2 + ((face.y - 0.4) / 1.42) ** 2)
+    inside: Array = 1 / (1 + np.exp((radius - 1) / 0.04))
+    return inside
+
+
+def _head(chance: Array, face: Face) -> Array:
+    """The head's own motion: drift, turn in the plane, approach, and turns about its two axes."""
+    level = 0.006 * np.exp(0.6 * chance[:, 6])
+    drift_x, drift_y, turn, zoom, yaw, nod = (
+        (level * chance[:, i])[:, None, None] for i in range(6)
+    )
+    x, y = face.x, face.y - 0.6
+    depth = np.sqrt(np.maximum(1.2 - x**2 - (y / 1.3) ** 2, 0))
+    u = drift_x - 0.5 * turn * y + 0.5 * zoom * x + 0.7 * yaw * depth
+    v = drift_y + 0.5 * turn * x + 0.5 * zoom * y + 0.7 * nod * depth
+    moved: Array = np.stack([u, v], axis=1) * face.scale[:, :, None, None]
+    return moved
+
+
+def _noise(chance: Mapping[str, Array], size: int) -> Array:
+    """Errors of the flow at three scales, in IOD."""
+    level = 0.0012 * np.exp(0.5 * chance["noise"])
+    scales = (resample(chance[name], size) for name in _GRIDS)
+    return np.sum([level[:, i, None, None, None] * s for i, s in enumerate(scales)], axis=0)
+
+
+def _spikes(chance: Mapping[str, Array], size: int) -> Array:
+    """A few small places where the flow is plainly wrong, in IOD."""
+    place_, strength = chance["spike_place"], chance["spike"]
+    width = np.repeat(0.015 + 0.03 * place_[..., 2:3], 2, axis=-1)
+    happens = place_[..., 3:4] < 0.3
+    motion = np.where(happens, 0.01 * strength, 0)
+    return splat(Blobs(place_[..., :2] * size, width * size, motion), size, size)

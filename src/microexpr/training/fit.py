@@ -1,0 +1,288 @@
+"""Training. `fit` is given training clips and nothing else: no argument could carry a test clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from microexpr.errors import UserError
+from microexpr.inputs import Input
+from microexpr.models.base import Classifier, ClosedForm
+from microexpr.training import augment
+from microexpr.training.data import TrainingSet, tensors
+from microexpr.training.recipe import Phase, Recipe, learning_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What `epochs` yields.
+
+    Attributes:
+        phase: Index of the phase in the recipe.
+        number: Epochs done in this phase.
+        model: What would be kept if training ended here (the average of the weights where the
+            phase keeps one). It is alive: copy it before you use it.
+        loss: Mean training loss of the epoch.
+    """
+
+    phase: int
+    number: int
+    model: Classifier
+    loss: float
+
+
+def fit(
+    model: Classifier,
+    train: TrainingSet,
+    recipe: Recipe,
+    seed: int,
+    others: Mapping[str, TrainingSet] | None = None,
+) -> Classifier:
+    """Trains a model on training clips and returns it in eval mode.
+
+    Class weights and whatever else is estimated come from `train` alone. On a CPU the result is
+    the same to the bit for the same seed, thread count and machine.
+
+    Args:
+        model: Its weights are the start; it is changed.
+        train: The fold's training clips.
+        recipe: The phases.
+        seed: For order, augmentation and dropout.
+        others: Further data sets that phases name in `on` or `replay`.
+
+    Raises:
+        UserError: A phase names a set that is not in `others`; no training clips.
+    """
+    last = model
+    for epoch in epochs(model, train, recipe, seed, others):
+        last = epoch.model
+    return last.eval()
+
+
+def epochs(
+    model: Classifier,
+    train: TrainingSet,
+    recipe: Recipe,
+    seed: int,
+    others: Mapping[str, TrainingSet] | None = None,
+    phases: range | None = None,
+) -> Iterator[Epoch]:
+    """`fit`, epoch by epoch, so that a caller may look at the model in between.
+
+    Every phase has its own random stream, so leaving out phases that are done (`phases`) and
+    starting from their result gives what the whole would have given.
+
+    Args:
+        model: Its weights are the start; it is changed.
+        train: The fold's training clips.
+        recipe: The phases.
+        seed: For order, augmentation and dropout.
+        others: Further data sets that phases name.
+        phases: Which of the recipe's phases to do; all if None.
+    """
+    others = others or {}
+    fabric = Fabric(accelerator="auto", devices=recipe.devices, precision=recipe.precision)
+    if recipe.devices > 1:
+        fabric.launch()
+    for index in phases if phases is not None else range(len(recipe.phases)):
+        phase = recipe.phases[index]
+        data = train if phase.on == "train" else _other(phase.on, others)
+        replay = _other(phase.replay, others) if phase.replay else None
+        if isinstance(model, ClosedForm):
+            yield Epoch(index, 1, _solve(model, data, phase, seed), 0.0)
+            continue
+        torch.manual_seed(seed * 1009 + index)
+        run = _Training(fabric, model, phase, data, replay, seed * 1009 + index)
+        for number in range(1, phase.epochs + 1):
+            loss = run.epoch(number - 1)
+            yield Epoch(index, number, run.kept, loss)
+        model = run.kept
+
+
+def _other(name: str, others: Mapping[str, TrainingSet]) -> TrainingSet:
+    if name not in others:
+        raise UserError(
+            f"a phase uses the data set '{name}': describe it under [data.others.{name}] "
+            f"(known: {', '.join(sorted(others)) or 'none'})"
+        )
+    return others[name]
+
+
+def _solve(model: ClosedForm, data: TrainingSet, phase: Phase, seed: int) -> Classifier:
+    x, y = tensors(data)
+    if phase.flip:
+        x, y = torch.cat([x, augment.mirror(x, data.wants)]), torch.cat([y, y])
+    model.solve(x, y, seed)
+    return model
+
+
+class _Training:
+    """The state of one phase: model, optimiser, average, random stream."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: Classifier,
+        phase: Phase,
+        data: TrainingSet,
+        replay: TrainingSet | None,
+        seed: int,
+    ) -> None:
+        self.fabric, self.phase, self.wants = fabric, phase, data.wants
+        self.generator = Generator().manual_seed(seed)
+        self.x, labels = tensors(data)
+        classes = len(data.scheme.labels)
+        self.labels, self.mass = labels, _target_mass(labels, classes, phase)
+        self.replay = None
+        if replay is not None:
+            x, y = tensors(replay)
+            self.replay = x, _target_mass(y, classes, phase) * phase.replay_weight
+        freeze(model, phase.freeze)
+        optimiser = build_optimiser(model, phase)
+        self.model = model
+        self.average = _averaged(model, phase.ema) if phase.ema else None
+        self.wrapped, self.optimiser = fabric.setup(model, optimiser)
+        self.wrapped.mark_forward_method("loss")
+        if self.average is not None:
+            self.average.to(fabric.device)
+
+    @property
+    def kept(self) -> Classifier:
+        """The model that the phase would leave behind now."""
+        if self.average is None:
+            return self.model
+        kept = self.average.module
+        assert isinstance(kept, Classifier)
+        return kept
+
+    def epoch(self, done: int) -> float:
+        """One pass over the clips; returns the mean loss."""
+        self.wrapped.train()
+        order = _order(self.labels, self.phase.sampling, self.generator)
+        batches = torch.split(order, self.phase.batch)
+        total = 0.0
+        for step, batch in enumerate(batches):
+            progress = done + step / len(batches)
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(self.phase, progress)
+            x, y = self._batch(batch)
+            total += self._step(x, y, progress / self.phase.epochs) * len(batch)
+        return total / len(order)
+
+    def _batch(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Augmented clips and their target mass, on the device; this process's share of them."""
+        x, y = self.x[batch], self.mass[batch]
+        if self.replay is not None:
+            draw = torch.randint(
+                len(self.replay[0]), (self.phase.replay_batch,), generator=self.generator
+            )
+            x = torch.cat([x, self.replay[0][draw]])
+            y = torch.cat([y, self.replay[1][draw]])
+        x = augmented(x, self.wants, self.phase, self.generator)
+        if self.phase.mixup:
+            x, y = augment.mixup(x, y, self.phase.mixup, self.generator)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        device = self.fabric.device
+        return x[rank::world].to(device), y[rank::world].to(device)
+
+    def _step(self, x: Tensor, y: Tensor, progress: float) -> float:
+        loss: Tensor = self.wrapped.loss(x, y, progress)
+        self.optimiser.zero_grad()
+        self.fabric.backward(loss)
+        if self.phase.clip_grad:
+            self.fabric.clip_gradients(self.wrapped, self.optimiser, max_norm=self.phase.clip_grad)
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return float(loss.detach())
+
+
+def augmented(x: Tensor, wants: Input, phase: Phase, generator: Generator) -> Tensor:
+    """A batch after the phase's augmentation."""
+    if phase.flip:
+        x = augment.random_mirror(x, wants, generator)
+    if phase.shift or phase.rotate or phase.zoom:
+        x = augment.jitter(
+            x, wants, generator, shift=phase.shift, rotate=phase.rotate, zoom=phase.zoom
+        )
+    if phase.noise:
+        x = augment.add_noise(x, phase.noise, generator)
+    return x
+
+
+def build_optimiser(model: nn.Module, phase: Phase) -> Optimizer:
+    """The phase's optimiser over what learns; vectors and marked parameters get no weight decay.
+
+    Raises:
+        UserError: Everything is frozen.
+    """
+    learning = [p for p in model.parameters() if p.requires_grad]
+    if not learning:
+        raise UserError(f"phase '{phase.name}' freezes every parameter")
+    spared = [p for p in learning if p.ndim < 2 or getattr(p, "no_weight_decay", False)]
+    spared_ids = {id(p) for p in spared}
+    groups = [
+        {
+            "params": [p for p in learning if id(p) not in spared_ids],
+            "weight_decay": phase.weight_decay,
+        },
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if phase.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=phase.lr, fused=True)
+    if phase.optimiser == "adam":
+        return torch.optim.Adam(groups, lr=phase.lr, fused=True)
+    return torch.optim.SGD(groups, lr=phase.lr, momentum=0.9)
+
+
+def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
+    """Lets every parameter learn but those whose name starts with one of the prefixes.
+
+    Raises:
+        UserError: A prefix that fits no parameter.
+    """
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name, _ in model.named_parameters()):
+            raise UserError(f"freeze: no parameter starts with '{prefix}'")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(name.startswith(prefix) for prefix in prefixes))
+
+
+def _target_mass(labels: Tensor, classes: int, phase: Phase) -> Tensor:
+    """``(n, classes)`` float target mass: smoothed one-hot rows times the weight of their class."""
+    mass = F.one_hot(labels, classes).float()
+    mass = mass * (1 - phase.label_smoothing) + phase.label_smoothing / classes
+    if phase.class_weights:
+        counts = torch.bincount(labels, minlength=classes).clamp(min=1)
+        mass = mass * (len(labels) / (classes * counts.float()))[labels, None]
+    return mass
+
+
+def _order(labels: Tensor, sampling: str, generator: Generator) -> Tensor:
+    """Indices of one epoch's clips."""
+    if sampling == "in_order":
+        return torch.arange(len(labels))
+    if sampling == "shuffled":
+        return torch.randperm(len(labels), generator=generator)
+    weights = 1 / torch.bincount(labels)[labels].float()
+    return torch.multinomial(weights, len(labels), replacement=True, generator=generator)
+
+
+def _averaged(model: Classifier, decay: float) -> AveragedModel:
+    """An exponential average of weights and buffers that forgets its start quickly."""
+
+    def blend(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+        if not average.is_floating_point():
+            return current
+        n = int(steps)
+        return average.lerp(current.to(average.dtype), 1 - min(decay, (1 + n) / (10 + n)))
+
+    return AveragedModel(model, avg_fn=blend, use_buffers=True)
