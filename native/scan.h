@@ -231,7 +231,10 @@ void scan(const ScanCall& c, int64_t begin, int64_t end, float* scratch) {
                 const int64_t row = w * c.orders + k, at = row * l * d + first;
                 const vec skip = load(c.skip + k * c.padded + first);
                 const vec bias = load(c.bias + k * c.padded + first);
+                const int64_t next = first + LANES < d ? LANES : c.orders * l * d - first;
                 for (int64_t t = 0; t < l; ++t) {
+                    __builtin_prefetch(c.u + at + next + t * d);
+                    __builtin_prefetch(c.dt + at + next + t * d);
                     const vec u = load(c.u + at + t * d, count);
                     delta[t] = softplus(load(c.dt + at + t * d, count) + bias, nullptr);
                     input[t] = delta[t] * u;

@@ -7,13 +7,18 @@ import pytest
 from microexpr.files import replacing, write_text
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    target = tmp_path / "table.csv"
-    write_text("old", target)
-    with pytest.raises(RuntimeError), replacing(target) as temporary:
+def _fail_half_way(target: Path) -> None:
+    with replacing(target) as temporary:
         temporary.write_text("half of the n")
         assert target.read_text() == "old"
         raise RuntimeError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "table.csv"
+    write_text("old", target)
+    with pytest.raises(RuntimeError):
+        _fail_half_way(target)
     assert target.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
 

@@ -97,11 +97,11 @@ UNITS: dict[str, tuple[Blob, ...]] = {
         Blob("nose_wing", 0.0, -0.5, 0.12, 0.10),
     ),
     "12": (  # lip corner puller: zygomaticus major
-        Blob("mouth_corner", 1.6, -1.8, 0.17, 0.15),
-        Blob("fold_middle", 0.8, -1.1, 0.17, 0.17),
-        Blob("cheek", 0.5, -1.2, 0.22, 0.18),
-        Blob("cheek_low", 1.0, -0.8, 0.18, 0.18),
-        Blob("lip_upper_side", 0.6, -0.3, 0.13, 0.09),
+        Blob("mouth_corner", 1.5, -1.4, 0.17, 0.15),
+        Blob("fold_middle", 1.2, -1.2, 0.18, 0.18),
+        Blob("cheek", 0.9, -1.1, 0.24, 0.20),
+        Blob("cheek_low", 0.9, -0.7, 0.18, 0.18),
+        Blob("lip_upper_side", 0.6, -0.5, 0.13, 0.09),
         Blob("lip_lower_side", 0.7, -0.4, 0.14, 0.10),
         Blob("eye_bag", 0.0, -0.3, 0.20, 0.08),
     ),
@@ -166,6 +166,21 @@ UNITS: dict[str, tuple[Blob, ...]] = {
 }
 UNIT_INDEX = {unit: i for i, unit in enumerate(UNITS)}
 EXPRESSIVE = tuple(unit for unit in UNITS if unit != "45")
+# How often a unit is seen on one side only, from the L and R in the AU codes of DFME (2629 clips);
+# 14 by EMFACS, where contempt is one-sided. Units of the midline have no sides.
+ONE_SIDED = {
+    "1": 0.19,
+    "2": 0.29,
+    "4": 0.06,
+    "5": 0.12,
+    "6": 0.06,
+    "7": 0.09,
+    "10": 0.35,
+    "12": 0.25,  # 0.43 with DFME's one-sided smiles of contempt
+    "14": 0.50,
+    "15": 0.22,
+    "20": 0.28,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +231,9 @@ EMOTIONS: dict[str, tuple[Mix, ...]] = {
         Mix(("6", "12"), 4),
         Mix(("12", "25"), 1),
         Mix(("7", "12"), 1),
+        Mix(("12", "14"), 0.5),  # smiles held back
+        Mix(("12", "17"), 0.5),
+        Mix(("12", "24"), 0.5),
     ),
     "sadness": (
         Mix(("15",), 3),

@@ -1,7 +1,8 @@
 """Label schemes: from what a data set wrote to the classes of a protocol.
 
 Sources: MEGC2019 (See et al., FG 2019) for `megc3`; the usual five-class settings of CASME II and
-SAMM; the four and seven classes of CAS(ME)^3 (Li et al., 2023); DFME (Zhao et al., 2023) for `dfme7`, with the coarse classes of MERba, section III-C.
+SAMM; the four and seven classes of CAS(ME)^3 (Li et al., 2023) for `casme3_4` and `casme3_7`; DFME
+(Zhao et al., 2023) for `dfme7`, with the coarse classes of MERba, section III-C.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ PERSON_UNIFORM: Shapes = {"framing": (3,)}
 CLIP: Shapes = {
     "crop": (5,),
     "blob": (BLOB_COUNT, 6),
+    "fill": (1,),
     "texture": (5, 5),
     "head": (7,),
     "noise": (3,),
@@ -68,7 +69,7 @@ def render(activation: Array, chance: Mapping[str, Array], size: int) -> Array:
     """
     face = _face(chance, size)
     gain = np.exp(0.15 * chance["side"])[:, None, :]
-    blobs = _wobble(place(face.points, activation * gain), chance["blob"])
+    blobs = _wobble(place(face.points, activation * gain), chance["blob"], chance["fill"])
     skin = splat(Blobs(*(part * size for part in blobs)), size, size) / size
     skin *= np.exp(0.35 * resample(chance["texture"], size))[:, None]
     skin = _shrink(skin, 0.003 * face.scale[:, :1] * chance["shrink"])
@@ -119,10 +120,13 @@ def _build(build: Array, jitter: Array) -> Array:
     return placed
 
 
-def _wobble(blobs: Blobs, chance: Array) -> Blobs:
-    """Blobs somewhat elsewhere, wider or narrower, stronger or weaker, turned."""
+def _wobble(blobs: Blobs, chance: Array, fill: Array) -> Blobs:
+    """Blobs somewhat elsewhere, wider or narrower, stronger or weaker, turned.
+
+    All are wider than the skin that moves: TV-L1 fills smooth skin with its neighbours' motion.
+    """
     centre = blobs.centre + 0.02 * chance[..., 0:2]
-    width = blobs.width * np.exp(0.25 * chance[..., 2:4])
+    width = blobs.width * np.exp(0.25 + 0.15 * fill[..., None] + 0.2 * chance[..., 2:4])
     angle, gain = 0.3 * chance[..., 4], np.exp(0.3 * chance[..., 5])
     u, v = blobs.motion[..., 0] * gain, blobs.motion[..., 1] * gain
     cos, sin = np.cos(angle), np.sin(angle)
@@ -159,7 +163,7 @@ def _head(chance: Array, face: Face) -> Array:
 
 def _noise(chance: Mapping[str, Array], size: int) -> Array:
     """Errors of the flow at three scales, in IOD."""
-    level = 0.0012 * np.exp(0.5 * chance["noise"])
+    level = np.float32([0.0020, 0.0014, 0.0008]) * np.exp(0.6 * chance["noise"])
     scales = (resample(chance[name], size) for name in _GRIDS)
     return np.sum([level[:, i, None, None, None] * s for i, s in enumerate(scales)], axis=0)
 

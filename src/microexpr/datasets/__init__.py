@@ -23,7 +23,7 @@ def dataset_class(name: str) -> type[Dataset]:
     return registry.member(__name__, name, Dataset)  # type: ignore[type-abstract]
 
 
-def open_dataset(name: str, root: Path, **settings: Any) -> Dataset:
+def open_dataset(name: str, root: Path, /, **settings: Any) -> Dataset:
     """Opens a data set.
 
     Args:

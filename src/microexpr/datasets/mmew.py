@@ -9,6 +9,7 @@ missing or out of order, so that a mended copy of the file stays as it is.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +20,16 @@ from microexpr.annotations import (
     check_counts,
     choice,
     name,
+    place,
     read_rows,
     settle,
+    text,
     whole,
     whole_or_none,
 )
 from microexpr.clip import Clip
 from microexpr.datasets.base import Dataset
+from microexpr.errors import UserError
 from microexpr.layout import find_file, find_folder, first_there
 
 FILES = ("mmew_micro_exp*.xlsx",)
@@ -91,7 +95,7 @@ class Mmew(Dataset):
         home = find_folder(self.root, ("Micro_Expression",), "|".join(COUNTS))
         clips = [self._clip(row, home) for row in rows]
         if self.corrected:
-            clips = [_repaired(place, clip) for place, clip in enumerate(clips)]
+            clips = [_repaired(position, clip) for position, clip in enumerate(clips)]
         clips = settle(rows, clips, () if self.corrected else None, COLUMNS[1:5])
         if self.complete:
             check_counts("MMEW", Counter(clip.emotion for clip in clips), COUNTS)
@@ -101,7 +105,7 @@ class Mmew(Dataset):
         title, emotion = name(row, "Filename"), choice(row, "Estimated Emotion", COUNTS)
         return Clip(
             dataset="mmew",
-            subject=f"S{whole(row, 'Subject'):02d}",
+            subject=_subject(row),
             name=title,
             emotion=emotion,
             source=first_there(self.root, home, (f"{emotion}/{title}",)),
@@ -113,10 +117,18 @@ class Mmew(Dataset):
         )
 
 
-def _repaired(place: int, clip: Clip) -> Clip:
+def _subject(row: Row) -> str:
+    """13 or S13, whichever the sheet has, spelled as in the clips' names."""
+    match = re.fullmatch(r"[sS]?0*([0-9]{1,3})", text(row, "Subject"))
+    if match is None:
+        raise UserError(f"{place(row, 'Subject')}: expected 13 or S13, got '{row.cells['Subject']}'")
+    return f"S{int(match[1]):02d}"
+
+
+def _repaired(position: int, clip: Clip) -> Clip:
     frames = (clip.onset, clip.apex, clip.offset)
     known = [frame for frame in frames if frame is not None]
-    if place not in REPAIRS or (len(known) == 3 and known[0] < known[1] < known[2]):
+    if position not in REPAIRS or (len(known) == 3 and known[0] < known[1] < known[2]):
         return clip
-    apex, offset = REPAIRS[place]
+    apex, offset = REPAIRS[position]
     return replace(clip, apex=apex, offset=offset)

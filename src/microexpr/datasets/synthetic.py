@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from microexpr.anatomy import EMOTIONS, EXPRESSIVE, UNIT_INDEX, UNITS
+from microexpr.anatomy import EMOTIONS, EXPRESSIVE, ONE_SIDED, UNIT_INDEX, UNITS
 from microexpr.clip import Clip
 from microexpr.datasets.base import Dataset
 from microexpr.encoding import encode
@@ -133,30 +133,31 @@ def _script(seed: int, person: int, number: int, prior: Mapping[str, float]) -> 
     weights = np.array([mix.weight for mix in mixes], float)
     units = mixes[int(random.choice(len(mixes), p=weights / weights.sum()))].units
     activation = np.zeros((len(UNITS), 2), np.float32)
+    chance, side = random.random(), int(random.integers(2))  # one-sided clips are so in every unit
     for unit in units:
-        lone = random.random() < (0.5 if unit == "14" else 0.06)
-        activation[UNIT_INDEX[unit]] = random.uniform(0.35, 1.0) * _sides(random, lone)
+        gains = _sides(random, side if chance < ONE_SIDED.get(unit, 0) else None)
+        activation[UNIT_INDEX[unit]] = random.uniform(0.35, 1.0) * gains
     if random.random() < 0.15:  # co-activation: a weak unit that belongs to no emotion
         stray = UNIT_INDEX[str(random.choice(EXPRESSIVE))]
-        activation[stray] += random.uniform(0.1, 0.35) * _sides(random, random.random() < 0.3)
+        activation[stray] += random.uniform(0.1, 0.35) * _sides(random, None)
     if random.random() < 0.3:  # a blink; a third of them open between onset and apex
         activation[UNIT_INDEX["45"]] = random.uniform(0.2, 1.0) * random.choice([1, 1, -1])
     return _Script((seed, person, number), emotion, activation)
 
 
-def _sides(random: np.random.Generator, lone: bool) -> Array:
-    """How strongly each half of the face takes part; with `lone`, one of them hardly does."""
+def _sides(random: np.random.Generator, lone: int | None) -> Array:
+    """How strongly each half of the face takes part; all but nothing beside a `lone` half."""
     gains = np.clip(1 + 0.3 * random.standard_normal(2), 0.2, 1.8)
-    if lone:
-        gains[random.integers(2)] *= 0.1
+    if lone is not None:
+        gains[1 - lone] *= 0.1
     return gains.astype(np.float32)
 
 
 def _clip(script: _Script) -> Clip:
-    _, person, number = script.key
+    seed, person, number = script.key
     return Clip(
         "synthetic",
-        f"p{person:04d}",
+        f"s{seed}p{person:04d}",
         f"{number:04d}_{script.emotion}",
         script.emotion,
         action_units=_codes(script.activation),

@@ -22,9 +22,10 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from microexpr.errors import UserError, suggest
+from microexpr.evaluation.predictions import SELECTIONS
 from microexpr.training.recipe import Phase, Recipe
 
-SELECTIONS = ("last", "inner", "oracle")
+
 T = TypeVar("T")
 
 

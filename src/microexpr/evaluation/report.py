@@ -252,6 +252,7 @@ def _terminal(grid: Grid) -> RenderableType:
     from rich.text import Text
 
     found = Table(title=grid.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    found.pad_edge = found.show_edge = False  # three columns of scores fit 80 characters
     for name in grid.header:
         found.add_column(Text(name))
     for row in grid.rows:

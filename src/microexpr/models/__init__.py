@@ -23,7 +23,7 @@ def model_class(name: str) -> type[Classifier]:
     return registry.member(__name__, name, Classifier)  # type: ignore[type-abstract]
 
 
-def create_model(name: str, classes: int, **settings: Any) -> Classifier:
+def create_model(name: str, /, classes: int, **settings: Any) -> Classifier:
     """Builds a model with random weights.
 
     Args:

@@ -80,12 +80,13 @@ class ClosedForm(Classifier):
     """
 
     @abstractmethod
-    def solve(self, x: Tensor, y: Tensor, seed: int) -> None:
+    def solve(self, x: Tensor, y: Tensor, persons: Tensor, seed: int) -> None:
         """Fits the model to the training set.
 
         Args:
             x: ``(n, channels, size, size)`` float32.
             y: ``(n,)`` int64.
+            persons: ``(n,)`` int64, who is shown: an inner cross-validation keeps them apart.
             seed: For whatever is random inside.
         """
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from microexpr.errors import UserError
 from microexpr.native import MESSAGES, library
@@ -48,9 +47,7 @@ def order_conv(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tenso
         UserError: an argument has a wrong shape, dtype or device, or is empty.
     """
     _check_conv(x, weight, orders)
-    if _eager(x):
-        return _OrderConv.apply(x, weight, orders, summed)  # type: ignore[no-any-return]
-    return _order_conv_op(x, weight, orders, summed)
+    return _conv_op(x, weight, orders, summed)
 
 
 def window_scan(
@@ -85,9 +82,69 @@ def window_scan(
         UserError: an argument has a wrong shape, dtype or device, or is empty.
     """
     _check_scan(u, dt, A, B, C, D, dt_bias, orders)
-    if _eager(u):
-        return _WindowScan.apply(u, dt, A, B, C, D, dt_bias, orders)  # type: ignore[no-any-return]
-    return _window_scan_op(u, dt, A, B, C, D, dt_bias, orders)
+    return _scan_op(u, dt, A, B, C, D, dt_bias, orders)
+
+
+# ---- checks: the C functions trust what they are given ----
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def _check_conv(x: Tensor, weight: Tensor, orders: Tensor) -> None:
+    w, l, d = _check("x", x, (None, None, None))
+    k = _check_orders(orders, l)
+    _check("weight", weight, ((1, k), d, 3))
+
+
+def _check_scan(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    dt_bias: Tensor,
+    orders: Tensor,
+) -> None:
+    w, k, l, d = _check("u", u, (None, None, None, None))
+    _check_orders(orders, l, k)
+    _check("dt", dt, (w, k, l, d))
+    n = _check("A", A, ((1, k), d, None))[2]
+    if n > MOST_STATES:
+        raise UserError(f"A: {n} states; the native scan takes at most {MOST_STATES}")
+    _check("B", B, (w, k, l, n))
+    _check("C", C, (w, k, l, n))
+    _check("D", D, ((1, k), d))
+    _check("dt_bias", dt_bias, ((1, k), d))
+
+
+def _check_orders(orders: Tensor, l: int, k: int | None = None) -> int:
+    if not isinstance(orders, Tensor) or orders.dtype != torch.int64:
+        raise UserError("orders: expected a tensor of int64")
+    return _check_shape("orders", orders, (k, l))[0]
+
+
+def _check(name: str, t: Tensor, shape: Sequence[int | tuple[int, int] | None]) -> torch.Size:
+    if not isinstance(t, Tensor) or t.dtype not in DTYPES:
+        got = t.dtype if isinstance(t, Tensor) else type(t).__name__
+        raise UserError(f"{name}: expected a tensor of float32, bfloat16 or float16, got {got}")
+    return _check_shape(name, t, shape)
+
+
+def _check_shape(
+    name: str, t: Tensor, shape: Sequence[int | tuple[int, int] | None]
+) -> torch.Size:
+    """None in `shape` is any size; a pair is either of two. Empty tensors are refused."""
+    fits = len(t.shape) == len(shape) and all(
+        size > 0 and (want is None or size == want or (type(want) is tuple and size in want))
+        for size, want in zip(t.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("?" if want is None else str(want) for want in shape)
+        raise UserError(f"{name}: expected shape ({wanted}), none of it 0, got {tuple(t.shape)}")
+    if t.device.type != "cpu":
+        raise UserError(f"{name}: the native library works on the CPU, got a tensor on {t.device}")
+    return t.shape
 
 
 # ---- calls of the C functions; the arguments have been checked ----
@@ -214,3 +271,60 @@ def _like(grad: Tensor, parameter: Tensor) -> Tensor:
 def _raise(status: int) -> None:
     if status:
         raise UserError(MESSAGES[status])
+
+
+# ---- operators: what autograd, torch.compile and torch.export see ----
+
+_conv_op = torch.library.custom_op("microexpr::order_conv", _conv_forward, mutates_args=())
+_conv_backward_op = torch.library.custom_op(
+    "microexpr::order_conv_backward", _conv_backward, mutates_args=()
+)
+_scan_op = torch.library.custom_op("microexpr::window_scan", _scan_forward, mutates_args=())
+_scan_backward_op = torch.library.custom_op(
+    "microexpr::window_scan_backward", _scan_backward, mutates_args=()
+)
+
+
+@_conv_op.register_fake
+def _(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tensor:
+    w, l, d = x.shape
+    return x.new_empty((w, l, d) if summed else (w, len(orders), l, d))
+
+
+@_conv_backward_op.register_fake
+def _(
+    grad: Tensor, x: Tensor, weight: Tensor, orders: Tensor, summed: bool
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), weight.new_empty(weight.shape)
+
+
+@_scan_op.register_fake
+def _(u: Tensor, dt: Tensor, *parameters: Tensor) -> Tensor:
+    w, _, l, d = u.shape
+    return u.new_empty((w, l, d))
+
+
+@_scan_backward_op.register_fake
+def _(grad: Tensor, *arguments: Tensor) -> tuple[Tensor, ...]:
+    return tuple(t.new_empty(t.shape) for t in arguments[:-1])
+
+
+def _save_conv(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.summed = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _conv_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return (*_conv_backward_op(grad, *ctx.saved_tensors, ctx.summed), None, None)
+
+
+def _save_scan(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _scan_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return (*_scan_backward_op(grad, *ctx.saved_tensors), None)
+
+
+_conv_op.register_autograd(_conv_gradient, setup_context=_save_conv)
+_scan_op.register_autograd(_scan_gradient, setup_context=_save_scan)

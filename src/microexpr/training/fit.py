@@ -117,9 +117,12 @@ def _other(name: str, others: Mapping[str, TrainingSet]) -> TrainingSet:
 
 def _solve(model: ClosedForm, data: TrainingSet, phase: Phase, seed: int) -> Classifier:
     x, y = tensors(data)
+    names = sorted(data.persons)
+    persons = torch.tensor([names.index(clip.person) for clip in data.clips])
     if phase.flip:
-        x, y = torch.cat([x, augment.mirror(x, data.wants)]), torch.cat([y, y])
-    model.solve(x, y, seed)
+        x = torch.cat([x, augment.mirror(x, data.wants)])
+        y, persons = y.repeat(2), persons.repeat(2)
+    model.solve(x, y, persons, seed)
     return model
 
 

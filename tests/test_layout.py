@@ -1,0 +1,77 @@
+"""Where files, folders and frames are found below a root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from microexpr.errors import UserError
+from microexpr.layout import find_file, find_files, find_folder, first_there, numbered_pictures
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_the_best_pattern_then_the_nearest_file(tmp_path: Path) -> None:
+    near, far, other = tmp_path / "A.XLSX", tmp_path / "x" / "y" / "a.xlsx", tmp_path / "b.xlsx"
+    touch(near, far, other, tmp_path / "~$a.xlsx", tmp_path / ".a.xlsx")
+    assert find_files(tmp_path, ("c*.xlsx", "a*.xlsx", "b*.xlsx")) == [near, far]
+    assert find_file(tmp_path, ("a*.xlsx",), "set", "ask") == near
+    near.unlink()
+    assert find_file(tmp_path, ("a*.xlsx",), "set", "ask") == far
+
+
+def test_no_file_says_what_was_looked_for_and_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"looked for a\*\.xlsx or b\.csv\); to obtain it: ask"):
+        find_file(tmp_path, ("a*.xlsx", "b.csv"), "set", "ask")
+    with pytest.raises(UserError, match="is not a folder"):
+        find_file(tmp_path / "no", ("a*.xlsx",), "set", "ask")
+
+
+def test_two_files_equally_near_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "a1.csv", tmp_path / "a2.csv")
+    with pytest.raises(UserError, match="two label files"):
+        find_file(tmp_path, ("a*.csv",), "set", "ask")
+
+
+def test_a_folder_by_name_by_path_or_the_root_itself(tmp_path: Path) -> None:
+    touch(tmp_path / "d" / "Raw" / "HS" / "s1" / "x", tmp_path / "d" / "Crop" / "HS" / "s1" / "x")
+    assert find_folder(tmp_path, ("crop/hs",), r"s\d") == tmp_path / "d" / "Crop" / "HS"
+    assert find_folder(tmp_path / "d" / "Raw" / "HS", ("nowhere",), r"s\d") is not None
+    assert find_folder(tmp_path, ("crop/hs",), r"t\d") is None
+
+
+def test_an_archive_in_a_folder_of_its_own_name(tmp_path: Path) -> None:
+    touch(tmp_path / "train" / "train" / "sub1" / "x")
+    assert find_folder(tmp_path, ("train",), r"sub\d") == tmp_path / "train" / "train"
+
+
+def test_the_first_candidate_that_exists(tmp_path: Path) -> None:
+    touch(tmp_path / "raw" / "b" / "x")
+    assert first_there(tmp_path, tmp_path / "raw", ("a", "b")) == "raw/b"
+    assert first_there(tmp_path, tmp_path / "raw", ("a",)) == ""
+    assert first_there(tmp_path, None, ("raw",)) == ""
+
+
+def test_frame_numbers_are_parsed_whatever_their_padding(tmp_path: Path) -> None:
+    names = ["006_05562.jpg", "006_5563.JPG", "reg_img10.bmp", "9.png", "cover.jpg", "7.txt"]
+    touch(*(tmp_path / name for name in [*names, "._006_05562.jpg"]))
+    assert {n: path.name for n, path in numbered_pictures(tmp_path).items()} == {
+        9: "9.png",
+        10: "reg_img10.bmp",
+        5562: "006_05562.jpg",
+        5563: "006_5563.JPG",
+    }
+    assert list(numbered_pictures(tmp_path)) == [9, 10, 5562, 5563]
+
+
+def test_one_number_twice_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "img46.jpg", tmp_path / "reg_img46.jpg")
+    with pytest.raises(UserError, match=r"img46\.jpg and reg_img46\.jpg are both frame 46"):
+        numbered_pictures(tmp_path)
+    with pytest.raises(UserError, match="is not a folder of frames"):
+        numbered_pictures(tmp_path / "no")
