@@ -28,6 +28,18 @@ INLINE vec load(const float* p) {
 INLINE void store(float* p, vec v) { std::memcpy(p, &v, sizeof v); }
 
 // The first `count` lanes; the others are zero.
+#if LANES == 16
+
+INLINE vec load(const float* p, int64_t count) {
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+}
+
+INLINE void store(float* p, vec v, int64_t count) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
+}
+
+#else
+
 INLINE vec load(const float* p, int64_t count) {
     if (count == LANES) return load(p);
     vec v = {};
@@ -39,6 +51,8 @@ INLINE void store(float* p, vec v, int64_t count) {
     if (count == LANES) return store(p, v);
     for (int64_t i = 0; i < count; ++i) p[i] = v[i];
 }
+
+#endif
 
 INLINE vec all(float x) { return x - vec{}; }
 

@@ -231,6 +231,8 @@ void scan(const ScanCall& c, int64_t begin, int64_t end, float* scratch) {
                 const int64_t row = w * c.orders + k, at = row * l * d + first;
                 const vec skip = load(c.skip + k * c.padded + first);
                 const vec bias = load(c.bias + k * c.padded + first);
+                // The strided rows hide from the processor's own prefetching: ask for those of
+                // the next channels, or of the next window.
                 const int64_t next = first + LANES < d ? LANES : c.orders * l * d - first;
                 for (int64_t t = 0; t < l; ++t) {
                     __builtin_prefetch(c.u + at + next + t * d);

@@ -19,10 +19,11 @@ def touch(*paths: Path) -> None:
 def test_the_best_pattern_then_the_nearest_file(tmp_path: Path) -> None:
     near, far, other = tmp_path / "A.XLSX", tmp_path / "x" / "y" / "a.xlsx", tmp_path / "b.xlsx"
     touch(near, far, other, tmp_path / "~$a.xlsx", tmp_path / ".a.xlsx")
-    assert find_files(tmp_path, ("c*.xlsx", "a*.xlsx", "b*.xlsx")) == [near, far]
+    assert find_files(tmp_path, ("c*.xlsx", "a*.xlsx", "b*.xlsx")) == [near]
     assert find_file(tmp_path, ("a*.xlsx",), "set", "ask") == near
     near.unlink()
     assert find_file(tmp_path, ("a*.xlsx",), "set", "ask") == far
+    assert find_files(tmp_path, ("a*.xlsx",), depth=1) == []
 
 
 def test_no_file_says_what_was_looked_for_and_how_to_get_it(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path
 
 from microexpr.errors import UserError
@@ -17,28 +18,30 @@ from microexpr.errors import UserError
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp"}
 
 
-def find_files(root: Path, patterns: Sequence[str]) -> list[Path]:
-    """Files whose name matches the first pattern that matches any, nearest to the root first.
+def find_files(root: Path, patterns: Sequence[str], depth: int = 2) -> list[Path]:
+    """The files nearest to the root whose name matches, all of one pattern, by name.
 
     Args:
-        root: A folder; files up to two folders below are looked at.
+        root: A folder.
         patterns: Shell patterns in lower case, the best first; capitals do not count.
+        depth: How many levels of folders below the root are looked at.
 
     Raises:
         UserError: `root` is not a folder.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the one that holds the data set")
-    files = [path for folder in (root, *_folders(root, depth=2)) for path in _entries(folder)[1]]
-    for pattern in patterns:
-        found = [path for path in files if fnmatch(path.name.lower(), pattern)]
-        if found:
-            return found
+    for level in _levels(root, depth):
+        files = [path for folder in level for path in _entries(folder)[1]]
+        for pattern in patterns:
+            found = [path for path in files if fnmatch(path.name.lower(), pattern)]
+            if found:
+                return found
     return []
 
 
 def find_file(root: Path, patterns: Sequence[str], what: str, access: str) -> Path:
-    """The one file that `find_files` finds nearest to the root.
+    """The one file that `find_files` finds.
 
     Raises:
         UserError: None, or two equally near; the message says what was looked for.
@@ -49,30 +52,29 @@ def find_file(root: Path, patterns: Sequence[str], what: str, access: str) -> Pa
             f"{what}: no label file under {root} (looked for {' or '.join(patterns)}); "
             f"to obtain it: {access}"
         )
-    if len(found) > 1 and len(found[0].parts) == len(found[1].parts):
+    if len(found) > 1:
         raise UserError(f"{what}: two label files, {found[0]} and {found[1]}; keep one of them")
     return found[0]
 
 
 def find_folder(root: Path, names: Sequence[str], child: str) -> Path | None:
-    """The folder that holds the clips or persons of a data set.
+    """The folder that holds the clips or persons of a data set, the nearest to the root.
 
     Args:
-        root: Folder of the data set; three levels below it are looked at.
-        names: Names or ends of paths (``"SMIC_all_raw/HS"``), the best first; capitals do not
-            count. The root itself comes last.
+        root: Folder of the data set; three levels below it are looked at, and last itself.
+        names: Names or ends of paths (``"SMIC_all_raw/HS"``); capitals do not count.
         child: Regular expression that the name of at least one sub-folder matches in full.
 
     Returns:
         None where there is none: only the label files are at hand.
     """
-    folders = list(_folders(root, depth=3))
-    for ending in names:
-        want = tuple(ending.lower().split("/"))
-        for folder in folders:
-            parts = tuple(part.lower() for part in folder.parts[-len(want) :])
-            if parts == want and _has(folder, child):
-                return folder
+    endings = [tuple(name.lower().split("/")) for name in names]
+    for level in islice(_levels(root, 3), 1, None):
+        for ending in endings:
+            for folder in level:
+                parts = tuple(part.lower() for part in folder.parts[-len(ending) :])
+                if parts == ending and _has(folder, child):
+                    return folder
     return root if _has(root, child) else None
 
 
@@ -117,12 +119,16 @@ def numbered_pictures(folder: Path) -> dict[int, Path]:
     return dict(sorted(frames.items()))
 
 
-def _folders(root: Path, depth: int) -> Iterator[Path]:
-    """Folders below `root`, those near it first, in the order of their names."""
+def _levels(root: Path, depth: int) -> Iterator[list[Path]]:
+    """The root, its folders, theirs, and so on; a level is not read before it is asked for.
+
+    Long recordings lie two levels deep and hold a million frames: most searches end above them.
+    """
     level = [root]
+    yield level
     for _ in range(depth):
         level = [child for folder in level for child in _entries(folder)[0]]
-        yield from level
+        yield level
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:

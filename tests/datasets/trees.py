@@ -71,7 +71,7 @@ def casme2(root: Path, draw: Draw = noise, persons: int = 3) -> Path:
             rows.append([f"{person:02d}", clip, None, 46, 49, 52, None, units, emotion])
             names = [f"img{n}.jpg" for n in range(46, 53)]
             write_frames(raw / f"sub{person:02d}" / clip, names, f"sub{person:02d}", emotion, draw)
-    write_frames(raw / "sub01" / "EP02_02f", ["img1.jpg"], "sub01", "others", draw)
+    write_frames(raw / "sub01" / "EP09_09", ["img1.jpg"], "sub01", "others", draw)
     head = ["Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None]
     head += ["Action Units", "Estimated Emotion"]
     sheets = {"Sheet1": [head, *rows], "Sheet2": [], "Sheet3": []}
@@ -96,9 +96,7 @@ def samm(root: Path, draw: Draw = noise, persons: int = 3) -> Path:
     head += ["Duration", "Micro", "Action Units", "Estimated Emotion", "Objective Classes", "Notes"]
     preamble: list[list[Any]] = [["SAMM Dataset - Master FACS Codes"], [], ["9/9/17 - New updates"]]
     preamble += [[] for _ in range(10)]
-    write_sheets(
-        root / "SAMM_Micro_FACS_Codes_v2.xlsx", {"MICRO_ONLY": [*preamble, head, *rows]}
-    )
+    write_sheets(root / "SAMM_Micro_FACS_Codes_v2.xlsx", {"MICRO_ONLY": [*preamble, head, *rows]})
     return root
 
 

@@ -46,14 +46,7 @@ FILES = {
     "testA": ("testa_full_with_au.xlsx", "testa*.xlsx", "test_a*.xlsx"),
     "testB": ("testb_full_with_au.xlsx", "testb*.xlsx", "test_b*.xlsx"),
 }
-FOLDERS = {
-    part: (f"{folder}/{folder}", folder)
-    for part, folder in (
-        ("train", "train_data"),
-        ("testA", "test_data_A"),
-        ("testB", "test_data_B"),
-    )
-}
+FOLDERS = {"train": ("train_data",), "testA": ("test_data_A",), "testB": ("test_data_B",)}
 COUNTS = {
     "train": dict(zip(EMOTIONS, (161, 100, 548, 265, 206, 278, 298), strict=True)),
     "testA": dict(zip(EMOTIONS, (39, 34, 129, 62, 63, 46, 101), strict=True)),

@@ -84,7 +84,9 @@ class Flow442(Dataset):
         return encode(flow, _FLOW, wants)
 
 
-def _align(flow: NDArray[np.float32], rows: float, columns: float, shift: float) -> NDArray[np.float32]:
+def _align(
+    flow: NDArray[np.float32], rows: float, columns: float, shift: float
+) -> NDArray[np.float32]:
     """Flow ``(n, 2, 28, 28)`` seen through the crop of SMIC: positions and vectors.
 
     ``output(r, c) = input(13.5 + rows (r - 13.5) + shift, 13.5 + columns (c - 13.5))``, linear

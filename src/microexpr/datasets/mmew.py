@@ -121,7 +121,9 @@ def _subject(row: Row) -> str:
     """13 or S13, whichever the sheet has, spelled as in the clips' names."""
     match = re.fullmatch(r"[sS]?0*([0-9]{1,3})", text(row, "Subject"))
     if match is None:
-        raise UserError(f"{place(row, 'Subject')}: expected 13 or S13, got '{row.cells['Subject']}'")
+        raise UserError(
+            f"{place(row, 'Subject')}: expected 13 or S13, got '{row.cells['Subject']}'"
+        )
     return f"S{int(match[1]):02d}"
 
 

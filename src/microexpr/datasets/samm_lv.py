@@ -6,7 +6,7 @@ Units, Notes``. 502 rows, 159 of them micro; apex -1 means none. One name, 037_4
 twice, once micro and once macro: the macro one gets the name 037_4_1_macro here.
 
 The table names no emotions. Those of the micro-movements are taken from the sheet of FACS codes of
-SAMM where that lies in the same folder, by the clip's name; elsewhere they are "unknown". Frames:
+SAMM where that lies beside it, by the clip's name; elsewhere they are "unknown". Frames:
 ``SAMM_longvideos/006_1/006_1_0566.jpg``; their numbers are not those of the cut clips of SAMM.
 """
 
@@ -44,7 +44,8 @@ COLUMNS = (
     "Type",
     "Action Units",
 )
-FOLDERS = ("SAMM_longvideos/SAMM_longvideos", "SAMM_longvideos")
+EMOTION_COLUMNS = ("Filename", "Estimated Emotion")
+FOLDERS = ("SAMM_longvideos",)
 KINDS = ("micro", "macro", "both")
 COUNTS = {"micro": 159, "macro": 343}
 
@@ -89,8 +90,10 @@ class SammLv(Dataset):
         ]
 
     def _all(self) -> list[Clip]:
-        rows = read_rows(find_file(self.root, FILES, "SAMM long videos", self.access), COLUMNS)
-        codes = [row for path in find_files(self.root, CODES)[:1] for row in read_emotions(path)]
+        path = find_file(self.root, FILES, "SAMM long videos", self.access)
+        rows = read_rows(path, COLUMNS)
+        beside = find_files(path.parent, CODES, depth=0)[:1]
+        codes = [row for path in beside for row in read_rows(path, EMOTION_COLUMNS)]
         emotions = {name(row, "Filename"): text(row, "Estimated Emotion").lower() for row in codes}
         home = self._home()
         clips = [self._clip(row, home, emotions) for row in rows]
@@ -120,8 +123,3 @@ class SammLv(Dataset):
 
     def _home(self) -> Path | None:
         return find_folder(self.root, FOLDERS, r"\d{3}_\d")
-
-
-def read_emotions(path: Path) -> list[Row]:
-    """Names and emotions of SAMM's cut clips."""
-    return read_rows(path, ("Filename", "Estimated Emotion"))

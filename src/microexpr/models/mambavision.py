@@ -1,7 +1,7 @@
 """MambaVision-B, the baseline that MERba starts from and is compared with.
 
 Hatamizadeh and Kautz, CVPR 2025 (arXiv 2407.08083). Written from its published configuration; the
-names and shapes of all 457 entries of its state dict are the official ones, so that the official
+names and shapes of all 356 entries of its state dict are the official ones, so that the official
 checkpoint loads unchanged.
 
 Glossary (symbol: shape at 224 pixels; where in the paper)

@@ -67,12 +67,33 @@ class Ststnet(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         """``(b, 3, 28, 28)`` -> logits ``(b, classes)``."""
         check_input(x, self.eats)
-        streams = ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3))
-        maps = [
-            self.dropout(F.max_pool2d(norm(F.relu(conv(x))), 3, 3, padding=1))
-            for conv, norm in streams
-        ]
-        out: Tensor = self.fc(F.avg_pool2d(torch.cat(maps, dim=1), 2).flatten(1))
+        x = x.contiguous(memory_format=torch.channels_last)
+        maps = self._normalised(F.relu(self._convolved(x)))
+        maps = self.dropout(F.max_pool2d(maps, 3, 3, padding=1))
+        out: Tensor = self.fc(F.avg_pool2d(maps, 2).flatten(1))
+        return out
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        """The three streams' convolutions as one with 16 maps: the same sums, half the time."""
+        convs = (self.conv1, self.conv2, self.conv3)
+        biases = [conv.bias for conv in convs if conv.bias is not None]
+        return F.conv2d(x, torch.cat([c.weight for c in convs]), torch.cat(biases), padding=2)
+
+    def _normalised(self, maps: Tensor) -> Tensor:
+        """The three streams' batch norms as one, which writes their running statistics back."""
+        norms = (self.bn1, self.bn2, self.bn3)
+        mean, var, weight, bias = (
+            torch.cat([getattr(norm, name) for norm in norms])
+            for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        out = F.batch_norm(maps, mean, var, weight, bias, self.training, eps=self.bn1.eps)
+        if self.training:
+            sizes = [norm.num_features for norm in norms]
+            parts = zip(norms, torch.split(mean, sizes), torch.split(var, sizes), strict=True)
+            for norm, own_mean, own_var in parts:
+                norm.running_mean.copy_(own_mean)  # type: ignore[union-attr]
+                norm.running_var.copy_(own_var)  # type: ignore[union-attr]
+                norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         return out
 
     def load_official(self, source: str | Path | Mapping[str, Any]) -> Ststnet:

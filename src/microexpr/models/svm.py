@@ -33,7 +33,7 @@ from microexpr.errors import UserError, suggest
 from microexpr.inputs import Input
 from microexpr.models.base import ClosedForm, check_input
 
-GRID = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+GRID = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)  # a larger C changes nothing here but the time
 FOLDS = 5
 Features = NDArray[np.float64]
 Labels = NDArray[np.int64]

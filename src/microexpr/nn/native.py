@@ -23,8 +23,6 @@ from torch import Tensor
 from microexpr.errors import UserError
 from microexpr.native import MESSAGES, library
 
-MOST_STATES = 64
-
 
 def available() -> bool:
     """Whether the library is built and loads on this machine."""
@@ -68,7 +66,7 @@ def window_scan(
     Args:
         u: (w, k, l, d) input of each order in token order.
         dt: (w, k, l, d) step before bias and softplus.
-        A: (k or 1, d, n) negative; n at most 64.
+        A: (k or 1, d, n) negative.
         B: (w, k, l, n) input matrix.
         C: (w, k, l, n) output matrix.
         D: (k or 1, d) skip.
@@ -110,8 +108,6 @@ def _check_scan(
     _check_orders(orders, l, k)
     _check("dt", dt, (w, k, l, d))
     n = _check("A", A, ((1, k), d, None))[2]
-    if n > MOST_STATES:
-        raise UserError(f"A: {n} states; the native scan takes at most {MOST_STATES}")
     _check("B", B, (w, k, l, n))
     _check("C", C, (w, k, l, n))
     _check("D", D, ((1, k), d))

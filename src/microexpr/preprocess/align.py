@@ -150,60 +150,75 @@ def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
 
 
-def rigid_weights(crop: Crop, size: int, spread: float = 0.10) -> Array:
-    """Where flow is head motion alone: around the eye corners and the bridge of the nose.
+def places(crop: Crop, size: int) -> tuple[Array, Array]:
+    """Where the pixels of a crop lie on the face: x and y in IOD, each ``(size, size)``."""
+    middle = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
+    x = crop.left + (crop.right - crop.left) * middle
+    y = crop.top + (crop.bottom - crop.top) * middle
+    across, down = np.meshgrid(x, y)
+    return across.astype(np.float32), down.astype(np.float32)
 
-    Args:
-        crop: The aligned crop.
-        size: Its side in pixels.
-        spread: Standard deviation of the Gaussian around each point of `STABLE`, IOD.
+
+def steady_weights(crop: Crop, size: int) -> Array:
+    """How far flow at each place can be trusted to be the head's.
+
+    The bridge and back of the nose count most, the rest of the face some, the mouth little, and the
+    eyes nothing: a blink drags the flow around it along, the corners of the eyes included.
 
     Returns:
         Float32 ``(size, size)``, 0..1.
     """
-    scale = size / np.array([crop.right - crop.left, crop.bottom - crop.top])
-    y, x = np.mgrid[:size, :size]
-    weights = np.zeros((size, size))
-    for point in STABLE_AT:
-        at = placement(crop, size) @ np.append(point, 1)
-        distance = ((x - at[0]) / scale[0]) ** 2 + ((y - at[1]) / scale[1]) ** 2
-        weights = np.maximum(weights, np.exp(-0.5 * distance / spread**2))
+    x, y = places(crop, size)
+    face = (x / 1.0) ** 2 + ((y - 0.5) / 1.15) ** 2 < 1
+    eyes = ((np.abs(x) - 0.5) / 0.40) ** 2 + ((y + 0.02) / 0.28) ** 2 < 1
+    nose = (x / 0.20) ** 2 + ((y - 0.15) / 0.35) ** 2 < 1
+    mouth = (x / 0.55) ** 2 + ((y - 1.05) / 0.28) ** 2 < 1
+    weights = np.select([eyes, nose, mouth & face, face], [0.0, 1.0, 0.1, 0.3], 0.0)
     return weights.astype(np.float32)
 
 
-def rigid_motion(flow: Array, weights: Array, rounds: int = 5) -> Array:
-    """The turn, scale and shift of the whole head in a flow field.
+def rigid_motion(flow: Array, crop: Crop = FACE, rounds: int = 8) -> Array:
+    """The turn, scale and shift of the whole head in flow fields of aligned faces.
 
-    Least squares over the pixels with a weight, repeated with weights that fall where the residual
-    exceeds twice its median (Huber), so that a lid or a brow among them does not count.
+    Least squares with `steady_weights`, repeated with weights that fall as
+    ``1 / (1 + (residual / 1.5 median)^2)^2`` (Geman and McClure, 1985), so that what moves on its
+    own counts for nothing as long as it is less than half of the face.
 
     Args:
-        flow: Float32 ``(height, width, 2)``, pixels.
-        weights: ``(height, width)``, not negative; from `rigid_weights`.
+        flow: ``(..., size, size, 2)`` in pixels.
+        crop: What the picture shows.
         rounds: How often the fit is repeated.
 
     Returns:
-        Float32 ``(height, width, 2)``: to be subtracted from the flow.
+        Float32 of the same shape: to be subtracted from the flow.
     """
-    height, width = weights.shape
-    used = weights > 0.05 * weights.max()
-    y, x = np.nonzero(used)
-    unit = max(height, width) / 2
-    x, y = (x - (width - 1) / 2) / unit, (y - (height - 1) / 2) / unit
-    zero, one = np.zeros_like(x), np.ones_like(x)
-    design = np.stack([np.stack([one, zero, x, -y], 1), np.stack([zero, one, y, x], 1)], 1)
-    observed = flow[used].astype(np.float64)
-    base = weights[used].astype(np.float64)
-    trust = base
+    size = flow.shape[-2]
+    unit = (size / np.array([crop.right - crop.left, crop.bottom - crop.top])).astype(np.float32)
+    weights, (x, y) = steady_weights(crop, size), places(crop, size)
+    thin = np.zeros_like(weights, bool)
+    step = max(1, size // 56)  # a similarity needs no more places than that
+    thin[step // 2 :: step, step // 2 :: step] = True
+    used = (weights > 0) & thin
+    observed = flow[..., used, :].reshape(-1, int(used.sum()), 2) / unit
+    found = _fitted(observed.astype(np.float64), x[used], y[used], weights[used], rounds)
+    shift_x, shift_y, grow, turn = found.T[..., None, None].astype(np.float32)
+    moved = np.stack([shift_x + grow * x - turn * y, shift_y + turn * x + grow * y], axis=-1)
+    return (moved * unit).reshape(flow.shape).astype(np.float32)
+
+
+def _fitted(observed: Matrix, x: Array, y: Array, weights: Array, rounds: int) -> Matrix:
+    """Shift in x, shift in y, growth and turn ``(fields, 4)`` of motions ``(fields, n, 2)``."""
+    fields, count = observed.shape[:2]
+    one, zero = np.ones(count), np.zeros(count)
+    design = np.stack([np.stack([one, zero, x, -y], -1), np.stack([zero, one, y, x], -1)], axis=1)
+    products = np.einsum("nki,nkj->nij", design, design).reshape(count, 16)
+    flat = design.reshape(2 * count, 4)
+    trust = np.tile(weights.astype(np.float64), (fields, 1))
     for _ in range(rounds):
-        weighted = design * trust[:, None, None]
-        normal = np.einsum("nki,nkj->ij", weighted, design)
-        found = np.linalg.lstsq(normal, np.einsum("nki,nk->i", weighted, observed), rcond=None)[0]
-        residual = np.linalg.norm(observed - design @ found, axis=1)
-        bound = 2 * float(np.median(residual)) + 1e-6
-        trust = base * np.minimum(1, bound / np.maximum(residual, 1e-12))
-    rows, columns = np.mgrid[:height, :width]
-    across, down = (columns - (width - 1) / 2) / unit, (rows - (height - 1) / 2) / unit
-    shift_x, shift_y, grow, turn = found
-    moved = (shift_x + grow * across - turn * down, shift_y + turn * across + grow * down)
-    return np.stack(moved, axis=-1).astype(np.float32)
+        normal = (trust @ products).reshape(-1, 4, 4)
+        right = (trust[..., None] * observed).reshape(fields, 2 * count) @ flat
+        found = np.linalg.solve(normal, right[..., None])[..., 0]
+        residual = np.linalg.norm(observed - (found @ flat.T).reshape(observed.shape), axis=-1)
+        bound = 1.5 * np.median(residual, axis=1, keepdims=True) + 1e-6
+        trust = weights / (1 + (residual / bound) ** 2) ** 2
+    return np.asarray(found)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from torch import Tensor
+
+from microexpr.errors import UserError
+from microexpr.models.svm import Svm
+
+
+def clips(classes: int, n: int = 60) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(classes)
+    y = torch.arange(n) % classes
+    x = torch.randint(0, 256, (n, 3, 8, 8), generator=g).float()
+    x[:, 0, 0] += 60.0 * y[:, None]
+    x[:, 1, 3, 3] = 7.0  # a constant feature
+    return x, y
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("balanced", [True, False])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_equals_scikit_learn(classes: int, balanced: bool, loss: str) -> None:
+    x, y = clips(classes)
+    model = Svm(classes, image=8, C=0.01, balanced=balanced, margin_loss=loss)
+    model.solve(x, y, seed=3)
+    twin = make_pipeline(
+        StandardScaler(),
+        LinearSVC(
+            C=0.01,
+            loss=loss,
+            class_weight="balanced" if balanced else None,
+            dual=True,
+            max_iter=20_000,
+            random_state=3,
+        ),
+    ).fit(x.flatten(1).double().numpy(), y.numpy())
+    margins = twin.decision_function(x.flatten(1).double().numpy())
+    if classes == 2:
+        margins = np.stack([-margins, margins], axis=1)
+    torch.testing.assert_close(model(x), torch.as_tensor(margins).float(), rtol=1e-3, atol=1e-3)
+    labels, probabilities = model.predict(x)
+    assert np.array_equal(labels.numpy(), twin.predict(x.flatten(1).double().numpy()))
+    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(len(x)))
+
+
+def test_what_it_learnt_is_saved_and_repeatable() -> None:
+    x, y = clips(3)
+    model, again, other = (Svm(3, image=8) for _ in range(3))
+    model.solve(x, y, seed=0)
+    again.solve(x, y, seed=0)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(model(x), again(x))
+    assert torch.equal(model(x), other(x))
+    again.solve(x, y.flip(0), seed=0)
+    assert not torch.equal(model(x), again(x))
+
+
+def test_a_class_that_was_never_seen_is_never_said() -> None:
+    x, y = clips(2)
+    model = Svm(4, image=8)
+    model.solve(x, 2 * y, seed=0)  # classes 0 and 2 of 4
+    labels, probabilities = model.predict(x)
+    assert set(labels.tolist()) == {0, 2}
+    assert float(probabilities[:, [1, 3]].max()) == 0.0
+
+
+def test_bad_settings_and_data() -> None:
+    with pytest.raises(UserError, match="C must be positive, got 0"):
+        Svm(3, C=0)
+    with pytest.raises(UserError, match="did you mean 'squared_hinge'"):
+        Svm(3, margin_loss="squared")
+    x, y = clips(3)
+    with pytest.raises(UserError, match="at least two classes"):
+        Svm(3, image=8).solve(x, 0 * y, seed=0)
+    with pytest.raises(UserError, match="expected a batch of 3x28x28"):
+        Svm(3).solve(x, y, seed=0)
