@@ -5,7 +5,7 @@ from setuptools import Extension, setup
 NATIVE = Extension(
     "microexpr._native",
     sources=[f"native/{name}.cpp" for name in ("api", "portable", "avx2", "avx512")],
-    depends=[f"native/{name}.h" for name in ("kernels", "lanes", "scan")],
+    depends=[f"native/{name}.h" for name in ("kernels", "lanes", "scan", "tvl1")],
     # -O3 for the loops; no -march: every instruction set has its own source file, chosen at run
     # time. -fno-math-errno and -fno-trapping-math change no result.
     extra_compile_args=[

@@ -32,15 +32,15 @@ int best_isa() {
 
 int isa_limit = 2;
 
-// Half of a 16-lane vector would be idle at up to eight channels.
-const Kernels& kernels(int64_t channels) {
+// `width` is how much there is to fill vectors with: half of one with 16 lanes would idle at eight.
+const Kernels& kernels(int64_t width) {
 #ifdef MICROEXPR_X86_KERNELS
     static const int best = best_isa();
     const int isa = best < isa_limit ? best : isa_limit;
-    if (isa == 2 && channels > 8) return kAvx512;
+    if (isa == 2 && width > 8) return kAvx512;
     if (isa >= 1) return kAvx2;
 #endif
-    (void)channels;
+    (void)width;
     return kPortable;
 }
 
@@ -226,5 +226,22 @@ EXPORT int microexpr_window_scan(int threads, int64_t windows, int64_t orders, i
     reduce(partial, blocks, orders, rows, 0, states, channels, padded, dA);
     reduce(partial, blocks, orders, rows, states, 1, channels, padded, dD);
     reduce(partial, blocks, orders, rows, states + 1, 1, channels, padded, dbias);
+    return kOk;
+}
+
+// Grey frames (pairs, h, w), h and w at least 2; flow (pairs, h, w, 2). Threads work on pairs, or
+// within a pair where there are more threads than pairs.
+EXPORT int microexpr_tvl1(int threads, int64_t pairs, int64_t height, int64_t width,
+                          const uint8_t* frames0, const uint8_t* frames1, float* flow) {
+    const Kernels& k = kernels(width);
+    const int64_t size = height * width;
+    const int across = pairs >= threads ? threads : 1, within = pairs >= threads ? 1 : threads;
+    const int64_t scratch = Workspace::round_up(k.tvl1_scratch(height, width, within), 16);
+    float* memory = workspace.reserve(across * scratch);
+    if (!memory) return kNoMemory;
+    each_window(across, pairs, [&](int64_t pair, int64_t, int thread) {
+        k.tvl1(frames0 + pair * size, frames1 + pair * size, height, width, flow + pair * 2 * size,
+               memory + thread * scratch, within);
+    });
     return kOk;
 }

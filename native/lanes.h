@@ -8,7 +8,7 @@
 
 #include <cstdint>
 #include <cstring>
-#if LANES == 16
+#if LANES > 4
 #include <immintrin.h>
 #endif
 
@@ -56,9 +56,20 @@ INLINE void store(float* p, vec v, int64_t count) {
 
 INLINE vec all(float x) { return x - vec{}; }
 
-// A NaN in `a` stays.
+// A NaN in `a` stays; one in `b` gives `a`.
 INLINE vec max(vec a, vec b) { return a < b ? b : a; }
 INLINE vec min(vec a, vec b) { return a > b ? b : a; }
+
+INLINE vec sqrt(vec x) {
+#if LANES == 16
+    return (vec)_mm512_sqrt_ps((__m512)x);
+#elif LANES == 8
+    return (vec)_mm256_sqrt_ps((__m256)x);
+#else
+    for (int i = 0; i < LANES; ++i) x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
 
 // 2^f for |f| <= 1/2: minimax of degree 6, relative error 4e-9, exactly 1 at 0.
 INLINE vec exp2_fraction(vec f) {
@@ -145,6 +156,18 @@ INLINE vec logistic(vec x) { return 1.0f / (exp(-x) + 1.0f); }
 
 // Sums of neighbours, those of a in the lower half of the result, those of b in the upper.
 INLINE vec add_neighbours(vec a, vec b) { return PICK(a, b, EVEN) + PICK(a, b, ODD); }
+
+INLINE vec first_lanes(vec v, int64_t count) {
+    float x[LANES];
+    store(x, v);
+    return load(x, count);
+}
+
+INLINE float sum_lanes(vec v) {
+    float sum = 0;
+    for (int i = 0; i < LANES; ++i) sum += v[i];
+    return sum;
+}
 
 // out[i] = the sum of the lanes of v[i], for `count` vectors. Overwrites v.
 INLINE void sum_lanes(vec* v, int64_t count, float* out) {

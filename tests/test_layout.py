@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,19 @@ def test_a_folder_by_name_by_path_or_the_root_itself(tmp_path: Path) -> None:
     assert find_folder(tmp_path, ("crop/hs",), r"s\d") == tmp_path / "d" / "Crop" / "HS"
     assert find_folder(tmp_path / "d" / "Raw" / "HS", ("nowhere",), r"s\d") is not None
     assert find_folder(tmp_path, ("crop/hs",), r"t\d") is None
+    assert find_folder(tmp_path / "d" / "Raw", ("./HS",), r"s\d") == tmp_path / "d" / "Raw" / "HS"
+    assert find_folder(tmp_path, ("./HS",), r"s\d") is None
+
+
+def test_a_million_frames_below_a_root_that_is_the_folder_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "006_1" / "006_1_0001.jpg")
+    read: list[str] = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: read.append(Path(path).name) or scan(path))
+    assert find_folder(tmp_path, ("longvideos",), r"\d+_\d") == tmp_path
+    assert "006_1" not in read
 
 
 def test_an_archive_in_a_folder_of_its_own_name(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ muscles' lines of pull; of the combinations: its investigator's guide and EMFACS
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from microexpr.template import INDEX, LANDMARKS, face_axes
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 
 class Blob(NamedTuple):

@@ -87,7 +87,7 @@ def datasets(as_json: Json = False) -> None:
                 "name": name,
                 "title": cls.title,
                 "paper": cls.paper,
-                "access": cls.access,
+                "access": cls.access + (" (unverified)" if cls.unverified else ""),
                 "input": "frames"
                 if ships is None
                 else f"{', '.join(ships.channels)} {ships.size}x{ships.size} {ships.normalisation}",
@@ -270,14 +270,15 @@ class _progress:
         self.tasks: dict[str, Any] = {}
 
     def __enter__(self) -> Any:
-        self.bar.start()
         return self.watch
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        if self.tasks:
+            self.bar.stop()
 
     def watch(self, what: str, done: int, of: int) -> None:
         """Shows that `done` of `of` pieces of `what` are done."""
+        self.bar.start()  # not before there is something to show: an error comes alone
         if what not in self.tasks:
             self.tasks[what] = self.bar.add_task(f"{self.title}: {what}", total=of)
         self.bar.update(self.tasks[what], completed=done, total=of)

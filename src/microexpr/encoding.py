@@ -7,6 +7,7 @@ and a batch go through the same code. Flow is u (to the right) and v (downwards)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from microexpr.errors import UserError
 from microexpr.inputs import Input
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 _ONSET = ("onset_r", "onset_g", "onset_b")
 _LOG_RATIOS = np.linspace(-2.5, 2.5, 61)  # u and v scales that differ by up to a factor of 12
@@ -38,21 +39,24 @@ def optical_strain(u: Array, v: Array) -> Array:
     >>> optical_strain(u, np.zeros_like(u)).max()
     np.float32(1.0)
     """
-    a, b, c = _strain_parts(u, v)
-    return np.sqrt(np.maximum(a + b + c, 0))
+    u_y, u_x = _gradient(u)
+    v_y, v_x = _gradient(v)
+    strain: Array = np.sqrt(np.square(u_x) + np.square(v_y) + np.square(u_y + v_x) / 2)
+    return strain
 
 
 def _strain_parts(u: Array, v: Array) -> tuple[Array, Array, Array]:
     """The squared strain as A + B + C: what scales with the square of u, of v, and with u v."""
     u_y, u_x = _gradient(u)
     v_y, v_x = _gradient(v)
-    return u_x**2 + u_y**2 / 2, v_y**2 + v_x**2 / 2, u_y * v_x
+    return np.square(u_x) + np.square(u_y) / 2, np.square(v_y) + np.square(v_x) / 2, u_y * v_x
 
 
 def _gradient(plane: Array) -> tuple[Array, Array]:
     if min(plane.shape[-2:]) < 2:
         return np.zeros_like(plane), np.zeros_like(plane)
-    rows, columns = np.gradient(plane, axis=(-2, -1))
+    rows: Array = np.gradient(plane, axis=-2)
+    columns: Array = np.gradient(plane, axis=-1)
     return rows, columns
 
 
@@ -71,8 +75,8 @@ def minmax8(planes: Array) -> Array:
     """
     low = planes.min(axis=(-2, -1), keepdims=True)
     span = planes.max(axis=(-2, -1), keepdims=True) - low
-    stretched = (planes - low) * (255 / np.where(span > 0, span, 1))
-    return np.rint(stretched).astype(np.float32)
+    stretched: Array = np.rint((planes - low) * (255 / np.where(span > 0, span, 1)))
+    return stretched.astype(np.float32)
 
 
 def robust(u: Array, v: Array) -> tuple[Array, Array]:
@@ -131,7 +135,8 @@ def _correlation(squared: Array, target: Array) -> Array:
     strain -= strain.mean(axis=1, keepdims=True)
     norm = np.sqrt((strain**2).sum(axis=1) * (target**2).sum(axis=1))
     product = (strain * target).sum(axis=1)
-    return np.divide(product, norm, out=np.full_like(norm, np.nan), where=norm > 0)
+    score: Array = np.divide(product, norm, out=np.full_like(norm, np.nan), where=norm > 0)
+    return score
 
 
 def resample(planes: Array, size: int) -> Array:
@@ -153,27 +158,44 @@ def resample(planes: Array, size: int) -> Array:
     side = planes.shape[-1]
     if side == size:
         return planes.astype(np.float32)
-    weights = _area_weights(side, size) if size < side else _linear_weights(side, size)
-    return np.matmul(np.matmul(weights, planes.astype(np.float32)), weights.T)
+    if size < side:
+        weights = _area_weights(side, size)
+    else:
+        weights = interpolation((np.arange(size) + 0.5) * side / size - 0.5, side)
+    resampled: Array = np.matmul(np.matmul(weights, planes.astype(np.float32)), weights.T)
+    return resampled
 
 
-def _area_weights(old: int, new: int) -> Array:
+def _area_weights(old: int, new: int) -> NDArray[np.float32]:
     """``(new, old)``: the share of each old pixel in each new one; rows sum to 1."""
     edges = np.arange(new + 1) * old / new
     cells = np.arange(old)
     right = np.minimum(edges[1:, None], cells + 1)
     left = np.maximum(edges[:-1, None], cells)
-    return (np.maximum(right - left, 0) * new / old).astype(np.float32)
+    weights: Array = np.maximum(right - left, 0) * new / old
+    return weights.astype(np.float32)
 
 
-def _linear_weights(old: int, new: int) -> Array:
-    """``(new, old)``: linear interpolation between pixel centres, clamped at the border."""
-    position = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-    distance = np.abs(position[:, None] - np.arange(old))
-    return np.maximum(1 - distance, 0).astype(np.float32)
+def interpolation(position: Array, count: int) -> NDArray[np.float32]:
+    """Weights that read a line of samples between the samples, linearly, clamped at its ends.
+
+    Args:
+        position: ``(n,)`` where to read, in samples.
+        count: Length of the line.
+
+    Returns:
+        ``(n, count)``; rows sum to 1.
+
+    >>> interpolation(np.array([0.25, 9.0]), 3)
+    array([[0.75, 0.25, 0.  ],
+           [0.  , 0.  , 1.  ]], dtype=float32)
+    """
+    distance = np.abs(np.clip(position, 0, count - 1)[:, None] - np.arange(count))
+    weights: Array = np.maximum(1 - distance, 0)
+    return weights.astype(np.float32)
 
 
-def encode(planes: Array, has: Input, wants: Input) -> Array:
+def encode(planes: Array, has: Input, wants: Input) -> NDArray[np.float32]:
     """Planes as a data set ships them, turned into the planes a model wants.
 
     Flow is taken from `has` (pixels; or recovered from stretched planes by `scale_ratio`),
@@ -193,13 +215,16 @@ def encode(planes: Array, has: Input, wants: Input) -> Array:
         UserError: `wants` cannot be had from `has`; the message says why.
     """
     _check_possible(planes, has, wants)
+    if planes.size == 0:  # no clips: numpy has no median of nothing
+        shape = (*planes.shape[:-3], len(wants.channels), wants.size, wants.size)
+        return np.zeros(shape, np.float32)
     kept = _kept(has, wants)
-    found = {
+    found: dict[str, Array] = {
         name: resample(planes[..., has.channels.index(name), :, :], wants.size) for name in kept
     }
     if not set(wants.channels) <= set(found):
         u, v = _flow(planes, has, wants.size)
-        found = _planes(u, v, wants.normalisation) | found
+        found = {**_planes(u, v, wants.normalisation), **found}
     if wants.normalisation == "minmax8":
         found = {name: minmax8(found[name]) for name in wants.channels}
     return np.stack([found[name] for name in wants.channels], axis=-3).astype(np.float32)
@@ -212,9 +237,9 @@ def _kept(has: Input, wants: Input) -> Sequence[str]:
 
 
 def _flow(planes: Array, has: Input, size: int) -> tuple[Array, Array]:
-    """u and v in one unit: pixels of the new size if `has` is in pixels, else a unit of its own."""
-    u = planes[..., has.channels.index("u"), :, :].astype(np.float32)
-    v = planes[..., has.channels.index("v"), :, :].astype(np.float32)
+    """Flow in one unit: pixels of the new size if `has` is in pixels, else a unit of its own."""
+    u: Array = planes[..., has.channels.index("u"), :, :].astype(np.float32)
+    v: Array = planes[..., has.channels.index("v"), :, :].astype(np.float32)
     if has.normalisation == "minmax8":
         ratio = scale_ratio(u, v, planes[..., has.channels.index("strain"), :, :])
         v = v * ratio[..., None, None]
@@ -228,7 +253,7 @@ def _planes(u: Array, v: Array, normalisation: str) -> dict[str, Array]:
     """u, v, m and strain of a flow field, in the unit that the normalisation asks for."""
     if normalisation in {"robust", "relative"}:
         u, v = robust(u, v)
-    found = {"u": u, "v": v, "m": np.hypot(u, v), "strain": optical_strain(u, v)}
+    found: dict[str, Array] = {"u": u, "v": v, "m": np.hypot(u, v), "strain": optical_strain(u, v)}
     if normalisation == "relative":
         found = {name: np.tanh(plane / 2) for name, plane in found.items()}
     return found

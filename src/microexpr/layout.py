@@ -61,21 +61,23 @@ def find_folder(root: Path, names: Sequence[str], child: str) -> Path | None:
     """The folder that holds the clips or persons of a data set, the nearest to the root.
 
     Args:
-        root: Folder of the data set; three levels below it are looked at, and last itself.
-        names: Names or ends of paths (``"SMIC_all_raw/HS"``); capitals do not count.
+        root: Folder of the data set; three levels below it are looked at, and itself after the
+            first.
+        names: Names or ends of paths (``"SMIC_all_raw/HS"``), or with ``"./"`` a path from the
+            root; capitals do not count.
         child: Regular expression that the name of at least one sub-folder matches in full.
 
     Returns:
         None where there is none: only the label files are at hand.
     """
-    endings = [tuple(name.lower().split("/")) for name in names]
     for level in islice(_levels(root, 3), 1, None):
-        for ending in endings:
+        for name in names:
             for folder in level:
-                parts = tuple(part.lower() for part in folder.parts[-len(ending) :])
-                if parts == ending and _has(folder, child):
+                if _ends(folder.relative_to(root), name) and _has(folder, child):
                     return folder
-    return root if _has(root, child) else None
+        if _has(root, child):
+            return root
+    return None
 
 
 def first_there(root: Path, home: Path | None, candidates: Sequence[str]) -> str:
@@ -144,6 +146,11 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
         return [], []
     folders = [folder / name for name, is_folder in entries if is_folder]
     return folders, [folder / name for name, is_folder in entries if not is_folder]
+
+
+def _ends(path: Path, name: str) -> bool:
+    parts, want = path.as_posix().lower().split("/"), name.lower().split("/")
+    return parts == want[1:] if want[0] == "." else parts[-len(want) :] == want
 
 
 def _has(folder: Path, child: str) -> bool:

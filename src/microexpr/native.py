@@ -29,7 +29,8 @@ def library() -> ctypes.CDLL | None:
     """
     found = next(filter(Path.is_file, _candidates()), None)
     if found is None:
-        return _refuse("it was not built (no C++ compiler at install time?)")
+        _refuse("it was not built (no C++ compiler at install time?)")
+        return None
     try:
         # torch first: the library then shares torch's OpenMP threads instead of starting its own.
         import torch  # noqa: F401
@@ -37,9 +38,11 @@ def library() -> ctypes.CDLL | None:
         loaded = ctypes.CDLL(str(found))
         interface = loaded.microexpr_interface()
     except (OSError, AttributeError) as error:
-        return _refuse(f"{found.name} does not load: {error}")
+        _refuse(f"{found.name} does not load: {error}")
+        return None
     if interface != INTERFACE:
-        return _refuse(f"{found.name} is from another version; install the package again")
+        _refuse(f"{found.name} is from another version; install the package again")
+        return None
     return loaded
 
 

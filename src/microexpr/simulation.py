@@ -8,7 +8,7 @@ side 1, decided by random numbers of fixed shapes; it can be sampled at any size
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from microexpr.anatomy import BLOB_COUNT, Blobs, place, splat
 from microexpr.encoding import resample
 from microexpr.template import INDEX, LANDMARKS, template
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Shapes = Mapping[str, tuple[int, ...]]
 
 _GRIDS = {"coarse": 4, "middle": 9, "fine": 24}  # cells across the picture: three scales of noise
@@ -55,7 +55,7 @@ class Face(NamedTuple):
     y: Array
 
 
-def render(activation: Array, chance: Mapping[str, Array], size: int) -> Array:
+def render(activation: Array, chance: Mapping[str, Array], size: int) -> NDArray[np.float32]:
     """Flow fields of faces that show these action units.
 
     Args:
@@ -70,12 +70,13 @@ def render(activation: Array, chance: Mapping[str, Array], size: int) -> Array:
     face = _face(chance, size)
     gain = np.exp(0.15 * chance["side"])[:, None, :]
     blobs = _wobble(place(face.points, activation * gain), chance["blob"], chance["fill"])
-    skin = splat(Blobs(*(part * size for part in blobs)), size, size) / size
-    skin *= np.exp(0.35 * resample(chance["texture"], size))[:, None]
+    skin: Array = splat(Blobs(*(part * size for part in blobs)), size, size) / size
+    skin = skin * np.exp(0.35 * resample(chance["texture"], size))[:, None]
     skin = _shrink(skin, 0.003 * face.scale[:, :1] * chance["shrink"])
     field = (skin + _head(chance["head"], face)) * _inside(face)[:, None]
     field += (_noise(chance, size) + _spikes(chance, size)) * face.scale[:, 0, None, None, None]
-    return (field * size).astype(np.float32)
+    flow: NDArray[np.float32] = (field * size).astype(np.float32)
+    return flow
 
 
 def _face(chance: Mapping[str, Array], size: int) -> Face:
@@ -104,7 +105,6 @@ def _face(chance: Mapping[str, Array], size: int) -> Face:
 
 def _build(build: Array, jitter: Array) -> Array:
     """Landmarks of persons: long or short faces, high brows, wide mouths, nothing quite even."""
-    build = np.clip(build, -2.5, 2.5)
     points = np.repeat(template()[None], len(build), axis=0)
     names = [landmark.name for landmark in LANDMARKS]
     brows = [i for i, name in enumerate(names) if "brow" in name or name == "glabella"]
@@ -148,7 +148,11 @@ def _inside(face: Face) -> Array:
 
 
 def _head(chance: Array, face: Face) -> Array:
-    """The head's own motion: drift, turn in the plane, approach, and turns about its two axes."""
+    """The head's own motion: drift, turn in the plane, approach, and turns about its two axes.
+
+    Its size, like that of `_noise`, is what TV-L1 gave on a video of a resting face (frames 0.1 to
+    0.2 s apart): a mean of 0.3 to 0.7 hundredths of IOD once the median is removed.
+    """
     level = 0.006 * np.exp(0.6 * chance[:, 6])
     drift_x, drift_y, turn, zoom, yaw, nod = (
         (level * chance[:, i])[:, None, None] for i in range(6)
@@ -163,9 +167,10 @@ def _head(chance: Array, face: Face) -> Array:
 
 def _noise(chance: Mapping[str, Array], size: int) -> Array:
     """Errors of the flow at three scales, in IOD."""
-    level = np.float32([0.0020, 0.0014, 0.0008]) * np.exp(0.6 * chance["noise"])
+    level = np.array([0.0020, 0.0014, 0.0008], np.float32) * np.exp(0.6 * chance["noise"])
     scales = (resample(chance[name], size) for name in _GRIDS)
-    return np.sum([level[:, i, None, None, None] * s for i, s in enumerate(scales)], axis=0)
+    noise: Array = sum(level[:, i, None, None, None] * s for i, s in enumerate(scales))
+    return noise
 
 
 def _spikes(chance: Mapping[str, Array], size: int) -> Array:

@@ -13,11 +13,12 @@ of micro-expressions was looked at.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def template() -> Array:
     [[-0.41999998688697815, 1.0399999618530273], [0.41999998688697815, 1.0399999618530273]]
     """
     right = np.array([[landmark.x, landmark.y] for landmark in LANDMARKS], np.float32)
-    return np.stack([right * np.float32([-1, 1]), right], axis=1)
+    return np.stack([right * np.array([-1, 1], np.float32), right], axis=1)
 
 
 def from_mesh(points: Array) -> Array:

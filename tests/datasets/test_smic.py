@@ -77,6 +77,17 @@ def test_a_tree_with_and_without_the_table(tmp_path: Path, trees: ModuleType, ta
         assert {clip.onset, clip.offset} <= data.frames(clip).keys()
 
 
+def test_the_camera_s_folder_as_the_root_or_right_below_it(
+    tmp_path: Path, trees: ModuleType
+) -> None:
+    root = trees.smic(tmp_path, table=False) / "SMIC_all_raw"
+    below = open_dataset("smic", root, complete=False).clips()
+    itself = open_dataset("smic", root / "HS", complete=False).clips()
+    assert below[0].source == "HS/s1/micro/negative/s1_ne_01"
+    assert itself[0].source == "s1/micro/negative/s1_ne_01"
+    assert [clip.id for clip in below] == [clip.id for clip in itself]
+
+
 def test_raw_and_cropped_are_not_mixed_up(tmp_path: Path, trees: ModuleType) -> None:
     data = open_dataset("smic", trees.smic(tmp_path), pictures="cropped", complete=False)
     assert {clip.source for clip in data.clips()} == {""}

@@ -12,8 +12,7 @@ from microexpr.errors import UserError
 from microexpr.labels import SCHEMES
 from microexpr.models import create_model
 from microexpr.models.merba import DFME7_COARSE, SIZES, Merba
-from microexpr.nn.attention import Attention
-from microexpr.nn.mixers import ConvMixer, Mixer, SeparateMixers
+from microexpr.nn.mixers import Mixer
 from microexpr.nn.scan import use_backend
 from microexpr.nn.windows import cut
 
@@ -46,12 +45,8 @@ def test_parameters_of_the_other_sizes() -> None:
 
 
 def test_shapes_of_table_one() -> None:
-    shapes = []
     with torch.device("meta"):
         model = Merba(7)
-        for level in [model.patch_embed, *model.levels]:
-            level.register_forward_hook(lambda _m, _i, out: shapes.append(tuple(out.shape[1:])))
-        model(torch.empty(1, 3, 224, 224)) if False else None
     sides = [224 // 4]
     for level in model.levels[1:]:
         sides.append(sides[-1] // 2)
@@ -110,24 +105,6 @@ def test_every_setting_learns(settings: dict[str, Any]) -> None:
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(4))
 
 
-def test_settings_change_the_parts() -> None:
-    def parts(**settings: Any) -> tuple[nn.Module, nn.Module]:
-        stage = Merba(3, **{**Merba.smallest, **settings}, stem_stride=1).levels[1]
-        return stage.extractors.blocks[0].mixer, stage.attentions.blocks[0].mixer
-
-    extractor, attention = parts()
-    assert isinstance(extractor, Mixer)
-    assert isinstance(attention, Attention)
-    assert len(extractor.regions) == 1  # a map of 14 in windows of 7
-    assert extractor.regions[0].count == 4
-    assert attention.regions is None
-    extractor, attention = parts(extractor="global", attention="local")
-    assert extractor.regions == cut(14, 14, 14)
-    assert attention.regions == cut(14, 14, 7)
-    assert isinstance(parts(share_mixers=False)[0], SeparateMixers)
-    assert isinstance(parts(mixer="conv")[0], ConvMixer)
-
-
 def stage_twin(stage: nn.Module, x: Tensor, window: int) -> Tensor:
     """One stage, slowly: windows cut by hand, blocks spelled out, attention over all tokens."""
     b, d, side, _ = x.shape
@@ -166,7 +143,7 @@ def test_whole_net_equals_its_twin(image: int) -> None:
     settings = {**Merba.smallest, "image": image, "stem_stride": 1, "dropout": 0.0}
     model = Merba(3, **settings).double().eval()
     for p in model.parameters():
-        p.normal_(std=0.3) if p.ndim > 1 else None
+        p.copy_(p + 0.3 * torch.randn_like(p))
     x = torch.randn(2, 3, image, image, dtype=torch.float64)
     y = model.levels[0](model.patch_embed(x))
     for stage in model.levels[1:]:
@@ -185,23 +162,19 @@ def logits_and_gradients(model: Merba, x: Tensor, backend: str) -> list[Tensor]:
 
 
 def assert_backends_agree(model: Merba, x: Tensor) -> None:
-    """Logits, and the gradient of each parameter, to 1e-5 of the largest of its numbers.
-
-    A gradient that is nothing but rounding (a convolution bias before batch norm) is measured
-    against the largest gradient of the net.
-    """
+    """Logits, and the gradient of each parameter, to 1e-5 of the largest of its numbers."""
     found = logits_and_gradients(model, x, "blocked")
     wanted = logits_and_gradients(model, x, "reference")
     assert len(found) == len(wanted) == 1 + len(list(model.parameters()))
-    largest = max(float(w.abs().max()) for w in wanted[1:])
     for one, other in zip(found, wanted, strict=True):
-        scale = max(float(other.abs().max()), 1e-3 * largest)
-        assert float((one - other).abs().max()) <= 1e-5 * scale
+        assert float((one - other).abs().max()) <= 1e-5 * float(other.abs().max())
 
 
 def test_backends_agree_on_nano() -> None:
     torch.manual_seed(3)
-    model = Merba(3, size="nano", dropout=0.0, drop_path=0.0)
+    model = Merba(
+        3, size="nano"
+    ).eval()  # batch norm in training makes some gradients mere rounding
     assert_backends_agree(model, torch.randn(4, 3, 28, 28))
 
 
@@ -209,7 +182,7 @@ def test_backends_agree_on_nano() -> None:
 def test_backends_agree_on_base_at_224() -> None:
     """The paper's own net runs forward and backward on a CPU."""
     torch.manual_seed(4)
-    model = Merba(7, dropout=0.0, drop_path=0.0, layer_scale=1.0).eval()
+    model = Merba(7, layer_scale=1.0).eval()
     assert_backends_agree(model, torch.randn(1, 3, 224, 224))
 
 
@@ -222,7 +195,7 @@ def test_state_dict_round_trip(nano: Merba) -> None:
 
 
 def test_dgcm_of_seven_classes(nano: Merba) -> None:
-    assert DFME7_COARSE == SCHEMES["dfme7"].coarse_indices()
+    assert SCHEMES["dfme7"].coarse_indices() == DFME7_COARSE
     model = Merba(7, **Merba.smallest, head="dgcm").eval()
     x = torch.randn(5, 3, 28, 28)
     logits = model(x)
@@ -238,9 +211,7 @@ def test_dgcm_of_seven_classes(nano: Merba) -> None:
 def test_linear_head_takes_target_mass(nano: Merba) -> None:
     x, y = torch.randn(3, 3, 28, 28), torch.tensor([0, 2, 1])
     nano.eval()
-    torch.testing.assert_close(
-        nano.loss(x, y, 0.0), nano.loss(x, F.one_hot(y, 3).float(), 0.9)
-    )
+    torch.testing.assert_close(nano.loss(x, y, 0.0), nano.loss(x, F.one_hot(y, 3).float(), 0.9))
 
 
 def test_eval_is_deterministic_and_drop_path_is_not(nano: Merba) -> None:
@@ -259,7 +230,7 @@ def test_warm_start_copies_stem_stage_one_and_downsampling() -> None:
     before = model.head.weight.clone()
     copied = model.warm_start(state)
     assert {key.split(".")[0] for key in copied} == {"patch_embed", "levels"}
-    assert all((model.state_dict()[key] == 0.25).all() for key in copied)
+    assert all(torch.equal(model.state_dict()[key], state[key]) for key in copied)
     assert "levels.0.blocks.0.conv1.weight" in copied
     assert "levels.1.downsample.reduction.0.weight" in copied
     assert torch.equal(model.head.weight, before)
@@ -296,7 +267,7 @@ def test_warm_start_from_a_mambavision_of_the_same_width() -> None:
         ({"drop_path": -0.1}, "drop_path must be"),
         ({"widths": [8, 16]}, "one number for each stage"),
         ({"widths": [8, 15, 16]}, "widths must be even"),
-        ({"image": -1}, "size and frames must be at least 1"),
+        ({"image": 0}, "size and frames must be at least 1"),
         ({"channels": ["u", "w"]}, "unknown channel 'w'"),
         ({"ordres": ["a"]}, "no setting 'ordres': did you mean 'orders'"),
     ],
@@ -314,3 +285,14 @@ def test_bad_input(nano: Merba) -> None:
 def test_presets_describe_whole_nets() -> None:
     for size in SIZES.values():
         assert len(size.widths) == len(size.depths) == len(size.attentions) + 1
+
+
+def test_trains_in_mixed_precision(nano: Merba) -> None:
+    x, y = torch.randn(4, 3, 28, 28), torch.tensor([0, 1, 2, 0])
+    full = nano.eval().loss(x, y, 0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = nano.loss(x, y, 0.0)
+        assert nano(x).dtype == torch.bfloat16
+    mixed.backward()
+    assert all(torch.isfinite(p.grad).all() for p in nano.parameters() if p.grad is not None)
+    assert float((mixed - full).abs().detach()) < 0.02

@@ -3,13 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from microexpr.errors import UserError
-from microexpr.models.svm import Svm
+from microexpr.models.svm import GRID, Svm
+
+PERSONS = torch.arange(60) // 6  # ten persons of six clips
 
 
 def clips(classes: int, n: int = 60) -> tuple[Tensor, Tensor]:
@@ -27,7 +31,7 @@ def clips(classes: int, n: int = 60) -> tuple[Tensor, Tensor]:
 def test_equals_scikit_learn(classes: int, balanced: bool, loss: str) -> None:
     x, y = clips(classes)
     model = Svm(classes, image=8, C=0.01, balanced=balanced, margin_loss=loss)
-    model.solve(x, y, seed=3)
+    model.solve(x, y, PERSONS, seed=3)
     twin = make_pipeline(
         StandardScaler(),
         LinearSVC(
@@ -51,19 +55,19 @@ def test_equals_scikit_learn(classes: int, balanced: bool, loss: str) -> None:
 def test_what_it_learnt_is_saved_and_repeatable() -> None:
     x, y = clips(3)
     model, again, other = (Svm(3, image=8) for _ in range(3))
-    model.solve(x, y, seed=0)
-    again.solve(x, y, seed=0)
+    model.solve(x, y, PERSONS, seed=0)
+    again.solve(x, y, PERSONS, seed=0)
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(x), again(x))
     assert torch.equal(model(x), other(x))
-    again.solve(x, y.flip(0), seed=0)
+    again.solve(x, y.flip(0), PERSONS, seed=0)
     assert not torch.equal(model(x), again(x))
 
 
 def test_a_class_that_was_never_seen_is_never_said() -> None:
     x, y = clips(2)
     model = Svm(4, image=8)
-    model.solve(x, 2 * y, seed=0)  # classes 0 and 2 of 4
+    model.solve(x, 2 * y, PERSONS, seed=0)  # classes 0 and 2 of 4
     labels, probabilities = model.predict(x)
     assert set(labels.tolist()) == {0, 2}
     assert float(probabilities[:, [1, 3]].max()) == 0.0
@@ -76,6 +80,35 @@ def test_bad_settings_and_data() -> None:
         Svm(3, margin_loss="squared")
     x, y = clips(3)
     with pytest.raises(UserError, match="at least two classes"):
-        Svm(3, image=8).solve(x, 0 * y, seed=0)
+        Svm(3, image=8).solve(x, 0 * y, PERSONS, seed=0)
     with pytest.raises(UserError, match="expected a batch of 3x28x28"):
-        Svm(3).solve(x, y, seed=0)
+        Svm(3).solve(x, y, PERSONS, seed=0)
+    with pytest.raises(UserError, match="at least two persons"):
+        Svm(3, image=8).solve(x, y, 0 * PERSONS, seed=0)
+
+
+def test_c_is_chosen_by_folds_of_whole_persons() -> None:
+    x, y = clips(3)
+    model, given = Svm(3, image=8), None
+    model.solve(x, y, PERSONS, seed=0)
+    for C in GRID:
+        fixed = Svm(3, image=8, C=C)
+        fixed.solve(x, y, PERSONS, seed=0)
+        if torch.equal(fixed.weight, model.weight):
+            given = C
+    scores = {C: inner_score(x, y, C) for C in GRID}
+    assert given == max(scores, key=lambda C: (scores[C], -C))
+
+
+def inner_score(x: Tensor, y: Tensor, C: float) -> float:
+    """Macro F1 of one C, fold by fold, scaler and machine fitted on the other persons."""
+    features = x.flatten(1).double().numpy()
+    found = np.full(len(y), -1)
+    split = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    for train, test in split.split(features, y.numpy(), PERSONS.numpy()):
+        assert not set(PERSONS[train].tolist()) & set(PERSONS[test].tolist())
+        model = Svm(3, image=8, C=C)
+        model.solve(x[train], y[train], PERSONS[train], seed=0)
+        found[test] = model.predict(x[test])[0].numpy()
+    score: float = f1_score(y.numpy(), found, average="macro")
+    return score

@@ -20,7 +20,8 @@ def test_drop_path_drops_whole_samples_and_keeps_the_mean() -> None:
     out = drop(torch.ones(4000, 3, 2))
     values = out.flatten(1)
     assert torch.equal(values.min(dim=1).values, values.max(dim=1).values)
-    assert set(values[:, 0].tolist()) == {0.0, pytest.approx(1 / 0.75)}
+    kept = values[:, 0] != 0
+    torch.testing.assert_close(values[kept, 0], torch.full((int(kept.sum()),), 1 / 0.75))
     assert abs(float(out.mean()) - 1) < 0.05
     x = torch.randn(2, 3)
     assert drop.eval()(x) is x
@@ -35,7 +36,9 @@ def test_block_is_two_scaled_residual_branches() -> None:
     x = torch.randn(2, 5, 6, dtype=torch.float64)
 
     def norm(v: torch.Tensor) -> torch.Tensor:
-        return (v - v.mean(-1, keepdim=True)) / (v.var(-1, keepdim=True, unbiased=False) + 1e-5) ** 0.5
+        return (v - v.mean(-1, keepdim=True)) / (
+            v.var(-1, keepdim=True, unbiased=False) + 1e-5
+        ) ** 0.5
 
     def mlp(v: torch.Tensor) -> torch.Tensor:
         v = v @ block.mlp.fc1.weight.T + block.mlp.fc1.bias
@@ -70,5 +73,5 @@ def test_linear_start() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(300, 300)
     layer.apply(init_linear)
-    assert float(layer.bias.abs().max()) == 0.0
-    assert abs(float(layer.weight.std()) - 0.02) < 0.001
+    assert not layer.bias.any()
+    assert abs(float(layer.weight.detach().std()) - 0.02) < 0.001

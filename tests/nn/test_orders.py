@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -26,7 +28,7 @@ def test_base_orders_start_at_the_top_left(name: str, height: int, width: int) -
 @given(st.sampled_from("cd"), st.sampled_from(["", "_bi", "_sy"]), sides, sides)
 def test_zigzags_step_to_neighbours_only(base: str, kind: str, height: int, width: int) -> None:
     walk = [divmod(token, width) for token in scan_order(base + kind, height, width)]
-    for (r0, c0), (r1, c1) in zip(walk, walk[1:], strict=False):
+    for (r0, c0), (r1, c1) in itertools.pairwise(walk):
         assert abs(r0 - r1) + abs(c0 - c1) == 1
 
 

@@ -29,19 +29,19 @@ def scan_inputs(
     step: float = 1.0,
 ) -> tuple[list[Tensor], Tensor]:
     """Random tensors for `window_scan`; `step` scales dt."""
-    k, l = len(names), height * width
+    k, tokens = len(names), height * width
     p = 1 if shared else k
-    g = torch.Generator().manual_seed(w * l + d)
+    g = torch.Generator().manual_seed(w * tokens + d)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64).to(dtype)
 
     values = [
-        draw(w, k, l, d),
-        step * draw(w, k, l, d),
+        draw(w, k, tokens, d),
+        step * draw(w, k, tokens, d),
         -draw(p, d, n).exp(),
-        draw(w, k, l, n),
-        draw(w, k, l, n),
+        draw(w, k, tokens, n),
+        draw(w, k, tokens, n),
         draw(p, d),
         draw(p, d),
     ]
@@ -51,14 +51,14 @@ def scan_inputs(
 def loop_scan(values: list[Tensor], orders: Tensor) -> Tensor:
     """The obvious twin: one window, one order, one channel, one number at a time."""
     u, dt, A, B, C, D, bias = (value.detach() for value in values)
-    w, k, l, d = u.shape
-    out = torch.zeros(w, l, d, dtype=torch.float64)
+    w, k, tokens, d = u.shape
+    out = torch.zeros(w, tokens, d, dtype=torch.float64)
     for i in range(w):
         for j in range(k):
             p = j % len(A)
             for c in range(d):
                 h = [0.0] * A.shape[2]
-                for t in range(l):
+                for t in range(tokens):
                     token = int(orders[j, t])
                     delta = math.log1p(math.exp(float(dt[i, j, token, c] + bias[p, c])))
                     y = float(D[p, c] * u[i, j, token, c])
@@ -72,14 +72,14 @@ def loop_scan(values: list[Tensor], orders: Tensor) -> Tensor:
 
 def loop_conv(x: Tensor, weight: Tensor, orders: Tensor) -> Tensor:
     """The obvious twin of `order_conv`, not summed."""
-    (w, l, d), k = x.shape, len(orders)
-    out = torch.zeros(w, k, l, d, dtype=torch.float64)
+    (w, tokens, d), k = x.shape, len(orders)
+    out = torch.zeros(w, k, tokens, d, dtype=torch.float64)
     for j in range(k):
         walk = orders[j].tolist()
         for t, token in enumerate(walk):
             total = torch.zeros(w, d, dtype=torch.float64)
             for tap in range(3):
-                if 0 <= t + tap - 1 < l:
+                if 0 <= t + tap - 1 < tokens:
                     total += weight[j % len(weight), :, tap] * x[:, walk[t + tap - 1]]
             out[:, j, token] = total / (1 + torch.exp(-total))
     return out
@@ -198,7 +198,7 @@ def test_one_token_has_no_past() -> None:
 def test_backend_is_named_chosen_and_refused(caplog: pytest.LogCaptureFixture) -> None:
     values, orders = scan_inputs()
     assert set(PURE) <= set(backends())
-    with pytest.raises(UserError, match="'blockd'.*did you mean 'blocked'"):
+    with pytest.raises(UserError, match=r"'blockd'.*did you mean 'blocked'"):
         window_scan(*values, orders, backend="blockd")
     with pytest.raises(UserError, match="unknown or unusable"), use_backend("cuda"):
         pass
@@ -206,7 +206,9 @@ def test_backend_is_named_chosen_and_refused(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.INFO, logger="microexpr.nn.scan"):
         window_scan(*values, orders)
         window_scan(*values, orders)
-    assert [r.getMessage() for r in caplog.records] == ["scan backend: blocked (cpu, torch.float64)"]
+    assert [r.getMessage() for r in caplog.records] == [
+        "scan backend: blocked (cpu, torch.float64)"
+    ]
 
 
 def fake_native(available: bool, calls: list[str]) -> ModuleType:
@@ -258,11 +260,11 @@ def test_without_the_module_there_is_no_native(monkeypatch: pytest.MonkeyPatch) 
 def test_shapes_that_do_not_fit() -> None:
     values, orders = scan_inputs()
     u, dt, A, B, C, D, bias = values
-    with pytest.raises(ValueError, match="C .* does not fit"):
+    with pytest.raises(ValueError, match=r"C .* does not fit"):
         window_scan(u, dt, A, B, C[..., :2], D, bias, orders)
     with pytest.raises(ValueError, match="orders must be"):
         window_scan(*values, orders[:, :-1])
-    with pytest.raises(ValueError, match="orders .* does not fit"):
+    with pytest.raises(ValueError, match=r"orders .* does not fit"):
         window_scan(*values, orders[:2])
-    with pytest.raises(ValueError, match="weight .* does not fit"):
+    with pytest.raises(ValueError, match=r"weight .* does not fit"):
         order_conv(u[:, 0], torch.randn(2, 2, 3), orders, summed=True)

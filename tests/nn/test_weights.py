@@ -24,7 +24,9 @@ def test_what_does_not_fit_is_named_and_nothing_is_copied() -> None:
     layer = nn.Linear(2, 3)
     before = layer.bias.detach().clone()
     state = {"bias": torch.ones(3), "weigth": torch.ones(3, 2)}
-    with pytest.raises(UserError, match=r"weights of a line: 1 missing \(first: weight\); 1 unknown"):
+    with pytest.raises(
+        UserError, match=r"weights of a line: 1 missing \(first: weight\); 1 unknown"
+    ):
         load_strict(layer, state, "a line")
     with pytest.raises(UserError, match=r"weight \(3, 4\) instead of \(3, 2\)"):
         load_strict(layer, {"bias": torch.ones(3), "weight": torch.ones(3, 4)}, "a line")

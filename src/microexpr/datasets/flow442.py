@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from microexpr.clip import Clip
 from microexpr.datasets.base import Dataset
-from microexpr.encoding import encode
+from microexpr.encoding import encode, interpolation
 from microexpr.errors import UserError
 from microexpr.inputs import Input
 
@@ -66,7 +66,8 @@ class Flow442(Dataset):
 
     def read(self, clip: Clip, wants: Input) -> NDArray[np.float32]:
         """The flow image of one clip, encoded as `wants`."""
-        return self.read_many([clip], wants)[0]
+        planes: NDArray[np.float32] = self.read_many([clip], wants)[0]
+        return planes
 
     def read_many(self, clips: Sequence[Clip], wants: Input) -> NDArray[np.float32]:
         """The flow images of several clips, encoded as `wants`."""
@@ -93,16 +94,12 @@ def _align(
     between pixels and clamped at the border; a step of the input is 1 / rows or 1 / columns steps
     of the output.
     """
-    r = _linear(13.5 + rows * (np.arange(28) - 13.5) + shift)
-    c = _linear(13.5 + columns * (np.arange(28) - 13.5))
+    line = np.arange(28) - 13.5
+    r = interpolation(13.5 + rows * line + shift, 28)
+    c = interpolation(13.5 + columns * line, 28)
     unit = np.array([1 / columns, 1 / rows], np.float32)[:, None, None]
-    return np.matmul(np.matmul(r, flow), c.T) * unit
-
-
-def _linear(position: NDArray[np.float64]) -> NDArray[np.float32]:
-    """``(28, 28)`` weights that read a line of 28 pixels at these positions."""
-    distance = np.abs(np.clip(position, 0, 27)[:, None] - np.arange(28))
-    return np.maximum(1 - distance, 0).astype(np.float32)
+    aligned: NDArray[np.float32] = np.matmul(np.matmul(r, flow), c.T) * unit
+    return aligned
 
 
 def _wrong(what: str) -> UserError:

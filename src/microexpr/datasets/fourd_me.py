@@ -45,7 +45,7 @@ class FourdMe(Dataset):
     def clips(self) -> list[Clip]:
         """Every row of the sheet, in its order."""
         rows = read_rows(find_file(self.root, FILES, "4DME", self.access), COLUMNS)
-        home = find_folder(self.root, ("gray_micro", "gray_micro_crop"), r"[^.].*")
+        home = find_folder(self.root, ("gray_micro", "gray_micro_crop"), r"[a-zA-Z_]*\d+")
         clips = [self._clip(row, home) for row in rows]
         if self.corrected and len(clips) > max(SWAPPED):
             one, other = (clips[place] for place in SWAPPED)

@@ -207,7 +207,7 @@ class Smic(Dataset):
             names = (f"{camera}_long/SMIC-{camera}-E", f"SMIC-{camera}-E/{camera}")
             return find_folder(self.root, names, r"s\d+")
         # the camera's name alone is no guide further down: raw and cropped clips both carry it
-        names = (f"{FOLDERS[self.pictures]}/{camera}", f"{self.root.name}/{camera}")
+        names = (f"{FOLDERS[self.pictures]}/{camera}", f"./{camera}")
         return find_folder(self.root, names, r"s\d+")
 
     def _settle(self, rows: list[Row], clips: list[Clip], columns: tuple[str, ...]) -> list[Clip]:

@@ -91,7 +91,8 @@ class Synthetic(Dataset):
 
     def read(self, clip: Clip, wants: Input) -> Array:
         """The flow field of one clip, encoded as `wants`."""
-        return self.read_many([clip], wants)[0]
+        planes: Array = self.read_many([clip], wants)[0]
+        return planes
 
     def read_many(self, clips: Sequence[Clip], wants: Input) -> Array:
         """The flow fields of several clips, encoded as `wants`.
@@ -165,7 +166,7 @@ def _clip(script: _Script) -> Clip:
 
 
 def _codes(activation: Array) -> tuple[str, ...]:
-    """FACS codes of active units; L and R are the person's own left (the picture's right), right."""
+    """FACS codes of active units; L and R are the person's left (the picture's right) and right."""
     codes = []
     for unit, i in sorted(UNIT_INDEX.items(), key=lambda item: int(item[0])):
         left, right = np.abs(activation[i])
@@ -180,7 +181,7 @@ def _chance(scripts: Sequence[_Script]) -> dict[str, Array]:
     rows: list[dict[str, Array]] = []
     for script in scripts:
         seed, person, number = script.key
-        row = {}
+        row: dict[str, Array] = {}
         own = np.random.default_rng([_PERSON, seed, person])
         random = np.random.default_rng([_FIELD, seed, person, number])
         for source, normal, uniform in (

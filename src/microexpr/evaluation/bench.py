@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from microexpr.datasets import open_dataset
+from microexpr.datasets import dataset_class, open_dataset
 from microexpr.errors import UserError
 from microexpr.evaluation.experiment import Experiment, OtherData
 from microexpr.evaluation.protocols import Fold
@@ -63,6 +63,7 @@ def open_sets(
 
 
 def _open(spec: OtherData, data: Path | None, labels: str, wants: Input) -> TrainingSet:
+    dataset_class(spec.dataset)
     root = (data or Path()) / spec.folder
     if data is None and spec.dataset != "synthetic":
         raise UserError(f"the data set '{spec.dataset}' needs a folder: give --data FOLDER")

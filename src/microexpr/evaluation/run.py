@@ -93,7 +93,7 @@ def run_experiment(
         UserError: Bad input; or `out` holds another experiment (the message names the difference).
     """
     processes.check_jobs(jobs)
-    _claim(out, experiment)
+    _refuse_another(out, experiment)
     table = out / "predictions.csv"
     if not table.exists():
         _prepare(experiment, data, out)
@@ -128,22 +128,25 @@ def train_on_all(
     save_checkpoint(path, checkpoint)
 
 
-def _claim(out: Path, experiment: Experiment) -> None:
-    """Writes the experiment into its folder, or sees that the folder is of the same experiment."""
-    path, table = out / "experiment.toml", to_table(experiment)
+def _refuse_another(out: Path, experiment: Experiment) -> None:
+    path = out / "experiment.toml"
     if path.exists():
-        differs = difference(tomllib.loads(path.read_text(encoding="utf-8")), table)
+        old = tomllib.loads(path.read_text(encoding="utf-8"))
+        differs = difference(old, to_table(experiment))
         if differs:
             raise UserError(f"{out} holds another experiment: {differs}; choose another --out")
-        return
-    if (out / "predictions.csv").exists():
+    elif (out / "predictions.csv").exists():
         raise UserError(f"{out} holds predictions without experiment.toml; choose another --out")
-    write_text(tomli_w.dumps(table), path)
 
 
 def _prepare(experiment: Experiment, data: Path | None, out: Path) -> None:
-    """Writes the arrays of all sets to ``cache/``, where every process maps them."""
+    """Claims the folder once all is known to be well, and writes the arrays to ``cache/``.
+
+    Every process maps them from there.
+    """
     clips, others = open_sets(experiment, data)
+    _folds(experiment, clips)
+    write_text(tomli_w.dumps(to_table(experiment)), out / "experiment.toml")
     for name, part in {"main": clips, **{f"other-{n}": o for n, o in others.items()}}.items():
         path = out / "cache" / f"{name}.npy"
         if not path.exists():
@@ -152,19 +155,22 @@ def _prepare(experiment: Experiment, data: Path | None, out: Path) -> None:
                 np.save(unfinished, np.ascontiguousarray(array, np.float32))
 
 
+def _folds(experiment: Experiment, clips: TrainingSet) -> dict[str, Fold]:
+    protocol = experiment.protocol
+    folds = make_folds(protocol.name, clips.clips, clips.scheme, protocol.settings)
+    return {fold.name: fold for fold in folds}
+
+
 @lru_cache(maxsize=2)
 def _bench(out: Path, data: Path | None) -> Bench:
     """The shared part as a worker sees it: read from the folder, arrays mapped, not copied."""
     experiment = parse(tomllib.loads((out / "experiment.toml").read_text(encoding="utf-8")))
     clips, others = open_sets(experiment, data)
     mapped = partial(_mapped, out)
-    folds = make_folds(
-        experiment.protocol.name, clips.clips, clips.scheme, experiment.protocol.settings
-    )
     return Bench(
         experiment,
         mapped("main", clips),
-        {fold.name: fold for fold in folds},
+        _folds(experiment, clips),
         {name: mapped(f"other-{name}", other) for name, other in others.items()},
     )
 

@@ -16,8 +16,8 @@ Departures from the published code
 - The input is flow, not a photograph: `channels`, `image` and `normalisation` are settings. With
   another number of channels the official weights do not fit, and `load_official` says so.
 - No pretraining unless `load_official` is called.
-- Windows smaller maps than the window are padded with zeros at the right and the bottom, as
-  published, and the padding is scanned too. (MERba here cuts maps exactly instead.)
+- None where the window does not divide a map: as published, zeros are added at the right and the
+  bottom, and scanned and attended to like tokens. (MERba here cuts maps exactly instead.)
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class _MixerLevel(nn.Module):
         """``(b, dim, h, w)`` -> ``(b, 2 dim, ceil(h / 2), ceil(w / 2))``, or as it came."""
         b, c, h, w = x.shape
         padded = F.pad(x, (0, -w % self.window, 0, -h % self.window))
-        order = window_order(*padded.shape[2:], self.window).to(x.device)
+        order = window_order(padded.shape[2], padded.shape[3], self.window).to(x.device)
         tokens = padded.flatten(2).transpose(1, 2)[:, order]
         windows = tokens.reshape(-1, self.window**2, c)
         for block in self.blocks:

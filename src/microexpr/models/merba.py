@@ -38,7 +38,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,14 +46,13 @@ from torch import Tensor, nn
 from microexpr.errors import UserError, suggest
 from microexpr.inputs import Input
 from microexpr.models.base import Classifier, check_input
-from microexpr.nn.attention import Attention
 from microexpr.nn.dgcm import CoarseToFine
-from microexpr.nn.layers import Block, ConvLevel, Downsample, PatchEmbed, init_linear
-from microexpr.nn.mixers import ConvMixer, Mixer, SeparateMixers, init_steps
+from microexpr.nn.layers import ConvLevel, PatchEmbed, init_linear
+from microexpr.nn.mixers import init_steps
+from microexpr.nn.stages import Stage, StagePlan
 from microexpr.nn.weights import read_state_dict
-from microexpr.nn.windows import cut, window_order
 
-WINDOW = 7
+T = TypeVar("T")
 DFME7_COARSE = (0, 1, 0, 0, 2, 0, 3)
 """Coarse classes of the seven of DFME: anger, disgust, fear and sadness are 0, negative."""
 
@@ -99,7 +98,7 @@ class Merba(Classifier):
 
     Args:
         classes: Number of classes.
-        size: Key of `SIZES`; with 7 classes 99.8 M, 19 M, 2.5 M and 0.1 M parameters.
+        size: Key of `SIZES`; with 7 classes 99.8 M, 18.3 M, 2.5 M and 0.1 M parameters.
         head: ``linear`` (MERba-base) or ``dgcm`` (MERba-DGCM, coarse to fine).
         coarse: For ``dgcm``: the coarse class of each class. Default for 7 classes: `DFME7_COARSE`.
         share_mixers: One mixer for all orders, or one for each.
@@ -109,7 +108,7 @@ class Merba(Classifier):
         mixer: ``scan``, or ``conv``: a gated depthwise convolution of the same size instead.
         dt_init: Start of the step sizes: ``official`` (MambaVision's) or ``mamba``.
         stem_stride: 1, 2 or 4; default by size.
-        image: Side of the input; default by size.
+        image: Side of the input; default 224, for tiny 112, for nano 28.
         channels: Planes of the input.
         normalisation: See `microexpr.inputs.Input`.
         dropout: Probability.
@@ -156,16 +155,9 @@ class Merba(Classifier):
     ) -> None:
         super().__init__()
         preset = SIZES[_one_of("size", size, tuple(SIZES))]
-        widths = tuple(widths or preset.widths)
-        depths = tuple(depths or preset.depths)
-        attentions = tuple(preset.attentions if attentions is None else attentions)
-        _check_layout(widths, depths, attentions)
-        stride = preset.stem_stride if stem_stride is None else stem_stride
-        if stride not in (1, 2, 4):
-            raise UserError(f"stem_stride must be 1, 2 or 4, got {stride}")
         self.classes = classes
-        self.eats = Input(tuple(channels), image or preset.image, "tvl1", normalisation)
-        plan = _StagePlan(
+        self.eats = Input(tuple(channels), _or(image, preset.image), "tvl1", normalisation)
+        plan = StagePlan(
             extractor=_one_of("extractor", extractor, ("local", "global")),
             attention=_one_of("attention", attention, ("local", "global")),
             mixer=_one_of("mixer", mixer, ("scan", "conv")),
@@ -174,11 +166,17 @@ class Merba(Classifier):
             head_width=preset.head_width,
             mlp_ratio=preset.mlp_ratio,
             dropout=_probability("dropout", dropout),
-            layer_scale=preset.layer_scale if layer_scale is None else layer_scale,
+            layer_scale=_or(layer_scale, preset.layer_scale),
         )
-        rate = _probability("drop_path", preset.drop_path if drop_path is None else drop_path)
+        widths = tuple(_or(widths, preset.widths))
+        stride = _or(stem_stride, preset.stem_stride)
+        if stride not in (1, 2, 4):
+            raise UserError(f"stem_stride must be 1, 2 or 4, got {stride}")
+        blocks = (tuple(_or(depths, preset.depths)), tuple(_or(attentions, preset.attentions)))
+        _check_layout(widths, *blocks)
+        rate = _probability("drop_path", _or(drop_path, preset.drop_path))
         self.patch_embed = PatchEmbed(len(channels), widths[0] // 2, widths[0], stride)
-        self.levels = _levels(plan, widths, depths, attentions, self.eats.size, stride, rate)
+        self.levels = _levels(plan, widths, *blocks, self.eats.size, stride, rate)
         self.norm = nn.BatchNorm2d(widths[-1])
         self.dropout = nn.Dropout(dropout)
         self.head = _head(head, widths[-1], classes, coarse)
@@ -244,99 +242,8 @@ class Merba(Classifier):
         return list(own)
 
 
-@dataclass(frozen=True, slots=True)
-class _StagePlan:
-    """What stages 2 to 4 have in common; the fields are settings of `Merba` and `Size`."""
-
-    extractor: str
-    attention: str
-    mixer: str
-    orders: tuple[str, ...]
-    share_mixers: bool
-    head_width: int
-    mlp_ratio: float
-    dropout: float
-    layer_scale: float
-
-    def window(self, scope: str, side: int) -> int:
-        """Side of the window that a local or global part sees on a map."""
-        return side if scope == "global" else min(WINDOW, side)
-
-
-class _InWindows(nn.Module):
-    """Runs blocks on the tokens of a square map in window order; partitioned and reversed once."""
-
-    def __init__(self, blocks: list[Block], side: int, window: int) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.raster = window >= side  # one window: window order is row-major already
-        if not self.raster:
-            order = window_order(side, side, window)
-            self.register_buffer("order", order, persistent=False)
-            self.register_buffer("back", order.argsort(), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(b, tokens, dim)``, row-major -> the same."""
-        x = x if self.raster else x.index_select(1, self.get_buffer("order"))
-        for block in self.blocks:
-            x = block(x)
-        return x if self.raster else x.index_select(1, self.get_buffer("back"))
-
-
-class _Stage(nn.Module):
-    """Local-Global Feature Integration: extractors in windows, attention, downsampling."""
-
-    def __init__(
-        self, plan: _StagePlan, dim: int, out: int | None, side: int, rates: tuple[list[float], ...]
-    ) -> None:
-        super().__init__()
-        window = plan.window(plan.extractor, side)
-        extractors = [_extractor_block(plan, dim, side, window, rate) for rate in rates[0]]
-        self.extractors = _InWindows(extractors, side, window)
-        window = plan.window(plan.attention, side)
-        attentions = [_attention_block(plan, dim, side, window, rate) for rate in rates[1]]
-        self.attentions = _InWindows(attentions, side, window)
-        self.downsample = nn.Identity() if out is None else Downsample(dim, out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(b, dim, h, w)`` -> ``(b, out, ceil(h / 2), ceil(w / 2))``; same size without `out`."""
-        tokens = x.flatten(2).transpose(1, 2)
-        tokens = self.attentions(self.extractors(tokens))
-        out: Tensor = self.downsample(tokens.transpose(1, 2).reshape(x.shape))
-        return out
-
-
-def _extractor_block(plan: _StagePlan, dim: int, side: int, window: int, rate: float) -> Block:
-    regions = cut(side, side, window)
-    mixer: nn.Module
-    if plan.mixer == "conv":
-        mixer = ConvMixer(dim, regions)
-    elif plan.share_mixers:
-        mixer = Mixer(dim, regions, plan.orders)
-    else:
-        mixer = SeparateMixers(dim, regions, plan.orders)
-    return _block(plan, dim, mixer, rate)
-
-
-def _attention_block(plan: _StagePlan, dim: int, side: int, window: int, rate: float) -> Block:
-    heads = max(1, dim // plan.head_width)
-    regions = None if window >= side else cut(side, side, window)
-    return _block(plan, dim, Attention(dim, heads, plan.dropout, regions), rate)
-
-
-def _block(plan: _StagePlan, dim: int, mixer: nn.Module, rate: float) -> Block:
-    return Block(
-        dim,
-        mixer,
-        mlp_ratio=plan.mlp_ratio,
-        dropout=plan.dropout,
-        drop_path=rate,
-        layer_scale=plan.layer_scale,
-    )
-
-
 def _levels(
-    plan: _StagePlan,
+    plan: StagePlan,
     widths: tuple[int, ...],
     depths: tuple[int, ...],
     attentions: tuple[int, ...],
@@ -353,7 +260,7 @@ def _levels(
         take = [rates.pop(0) for _ in range(depths[k])]
         more = [rates.pop(0) for _ in range(attentions[k - 1])]
         out = widths[k + 1] if k + 1 < len(widths) else None
-        levels.append(_Stage(plan, widths[k], out, side, (take, more)))
+        levels.append(Stage(plan, widths[k], out, side, (take, more)))
         side = -(-side // 2)
     return levels
 
@@ -387,6 +294,10 @@ def _check_layout(
         )
     if min(widths) < 2 or min(depths + attentions) < 0 or any(w % 2 for w in widths):
         raise UserError(f"widths must be even, depths not negative: {widths}, {depths}")
+
+
+def _or(given: T | None, default: T) -> T:
+    return default if given is None else given
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> str:

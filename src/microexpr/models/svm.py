@@ -126,7 +126,7 @@ class Svm(ClosedForm):
         )
 
     def _chosen(self, x: Features, y: Labels, persons: Labels, seed: int) -> float:
-        """The C of the best macro F1, pooled over folds of whole persons (the smallest of equals)."""
+        """The C of the best macro F1 pooled over folds of whole persons; of equals the smallest."""
         folds = min(FOLDS, len(np.unique(persons)))
         if folds < 2:
             raise UserError("choosing C needs clips of at least two persons: give C")

@@ -97,7 +97,8 @@ class CoarseToFine(nn.Module):
 
     def _log_probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Log-softmax of the coarse head, and of the fine head within each coarse class."""
-        coarse, fine = logits.float().split([self.coarse.out_features, len(self.fine_of)], dim=1)
+        groups = self.coarse.out_features
+        coarse, fine = logits[:, :groups].float(), logits[:, groups:].float()
         group = self.coarse_of[self.fine_of]
         same = group.unsqueeze(0) == group.unsqueeze(1)
         totals = fine.unsqueeze(1).expand(-1, len(group), -1).masked_fill(~same, -torch.inf)

@@ -2,7 +2,7 @@
 
 Symbols (MERba, section III-A2; MambaVision, section 3.2):
 
-    d   width of a token                     h   d / 2: one half is scanned, the other only convolved
+    d   width of a token                     h   d / 2: one half is scanned, the other is not
     k   scan orders                          n   d_state = 8, numbers of state per channel
     x   scanned half, z its companion        r   ceil(d / 16), rank of the step sizes
 

@@ -1,13 +1,14 @@
 """Depthwise convolution and selective scan along token orders, by the native library (CPU).
 
-Glossary: w windows (or whole images), k orders, l tokens of a window, d channels, n states.
-Tokens lie in token order, row by row; `orders[j, s]` is the token that order j visits at step s.
-The arithmetic is float32; bfloat16 and float16 are converted on the way in and out. Results are
-the same bits for any number of threads. Source of the recurrence: Gu and Dao, "Mamba", 2023,
-algorithm 2; of four orders summed: MERba.
+Symbols: w windows, k scan orders, t tokens of a window, d channels, n numbers of state. The tokens
+of an argument lie in token order, row by row; `orders[j, s]` is the token that order j visits at
+step s. The arithmetic is float32; bfloat16 and float16 are converted on the way in and out. Results
+are the same bits for any number of threads. Source of the recurrence: Gu and Dao, Mamba (2023),
+algorithm 2.
 
-`torch.compile` and `torch.export` see both functions as the operators `microexpr::order_conv` and
-`microexpr::window_scan`.
+Both functions are operators, `microexpr::order_conv` and `microexpr::window_scan`, which
+`torch.compile` and `torch.export` know. The C functions trust what they are given: every argument
+is checked here.
 """
 
 from __future__ import annotations
@@ -23,29 +24,35 @@ from torch import Tensor
 from microexpr.errors import UserError
 from microexpr.native import MESSAGES, library
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+Shape = Sequence[int | tuple[int, int] | None]  # a size, either of two, or any
+
 
 def available() -> bool:
-    """Whether the library is built and loads on this machine."""
+    """Whether the library is built and loads on this machine. Never raises."""
     return library() is not None
 
 
 def order_conv(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tensor:
-    """SiLU of a depthwise convolution (kernel 3, zero padding) along each order.
+    """SiLU of a depthwise convolution (kernel 3, zero padding, no bias) along each order.
 
     Args:
-        x: (w, l, d) tokens in token order; float32, bfloat16 or float16, on the CPU.
-        weight: (k, d, 3), or (1, d, 3) for all orders; taps for the token before, here, after.
-        orders: (k, l) int64, each row a permutation of 0 .. l - 1.
+        x: (w, t, d) tokens; float32, bfloat16 or float16, on the CPU.
+        weight: (k, d, 3), or (1, d, 3) for all orders: taps for the token before, here, after.
+        orders: (k, t) int64, each row a permutation of 0 .. t - 1.
         summed: whether to add up the orders.
 
     Returns:
-        (w, k, l, d) in token order, or (w, l, d) if summed; dtype of x.
+        (w, k, t, d) in token order, or (w, t, d) if summed; dtype of x.
 
     Raises:
         UserError: an argument has a wrong shape, dtype or device, or is empty.
     """
-    _check_conv(x, weight, orders)
-    return _conv_op(x, weight, orders, summed)
+    _, tokens, d = _check("x", x, (None, None, None))
+    k = _check_orders(orders, None, tokens)
+    _check("weight", weight, ((1, k), d, 3))
+    out: Tensor = _conv_op(x, weight, orders, bool(summed))
+    return out
 
 
 def window_scan(
@@ -60,188 +67,138 @@ def window_scan(
 ) -> Tensor:
     """The selective scan along each order, summed over the orders.
 
-    With delta = softplus(dt + dt_bias), order j walks its tokens:
+    With delta = softplus(dt + dt_bias), order j walks its tokens from h = 0 on:
     h = exp(delta A) h + delta u B, y = <C, h> + D u.
 
     Args:
-        u: (w, k, l, d) input of each order in token order.
-        dt: (w, k, l, d) step before bias and softplus.
-        A: (k or 1, d, n) negative.
-        B: (w, k, l, n) input matrix.
-        C: (w, k, l, n) output matrix.
-        D: (k or 1, d) skip.
-        dt_bias: (k or 1, d).
-        orders: (k, l) int64, each row a permutation of 0 .. l - 1.
+        u: (w, k, t, d) input of each order; float32, bfloat16 or float16, on the CPU.
+        dt: (w, k, t, d) step before bias and softplus.
+        A: (k, d, n), or (1, d, n) for all orders: negative.
+        B: (w, k, t, n).
+        C: (w, k, t, n).
+        D: (k, d) or (1, d).
+        dt_bias: (k, d) or (1, d).
+        orders: (k, t) int64, each row a permutation of 0 .. t - 1.
 
     Returns:
-        (w, l, d) in token order; dtype of u.
+        (w, t, d) in token order; dtype of u.
 
     Raises:
         UserError: an argument has a wrong shape, dtype or device, or is empty.
     """
-    _check_scan(u, dt, A, B, C, D, dt_bias, orders)
-    return _scan_op(u, dt, A, B, C, D, dt_bias, orders)
-
-
-# ---- checks: the C functions trust what they are given ----
-
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-def _check_conv(x: Tensor, weight: Tensor, orders: Tensor) -> None:
-    w, l, d = _check("x", x, (None, None, None))
-    k = _check_orders(orders, l)
-    _check("weight", weight, ((1, k), d, 3))
-
-
-def _check_scan(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    dt_bias: Tensor,
-    orders: Tensor,
-) -> None:
-    w, k, l, d = _check("u", u, (None, None, None, None))
-    _check_orders(orders, l, k)
-    _check("dt", dt, (w, k, l, d))
+    w, k, tokens, d = _check("u", u, (None, None, None, None))
+    _check_orders(orders, k, tokens)
+    _check("dt", dt, (w, k, tokens, d))
     n = _check("A", A, ((1, k), d, None))[2]
-    _check("B", B, (w, k, l, n))
-    _check("C", C, (w, k, l, n))
+    _check("B", B, (w, k, tokens, n))
+    _check("C", C, (w, k, tokens, n))
     _check("D", D, ((1, k), d))
     _check("dt_bias", dt_bias, ((1, k), d))
+    out: Tensor = _scan_op(u, dt, A, B, C, D, dt_bias, orders)
+    return out
 
 
-def _check_orders(orders: Tensor, l: int, k: int | None = None) -> int:
-    if not isinstance(orders, Tensor) or orders.dtype != torch.int64:
-        raise UserError("orders: expected a tensor of int64")
-    return _check_shape("orders", orders, (k, l))[0]
+# ---- checks ----
 
 
-def _check(name: str, t: Tensor, shape: Sequence[int | tuple[int, int] | None]) -> torch.Size:
+def _check(name: str, t: Tensor, shape: Shape) -> torch.Size:
     if not isinstance(t, Tensor) or t.dtype not in DTYPES:
         got = t.dtype if isinstance(t, Tensor) else type(t).__name__
         raise UserError(f"{name}: expected a tensor of float32, bfloat16 or float16, got {got}")
-    return _check_shape(name, t, shape)
+    return _check_place(name, t, shape)
 
 
-def _check_shape(
-    name: str, t: Tensor, shape: Sequence[int | tuple[int, int] | None]
-) -> torch.Size:
-    """None in `shape` is any size; a pair is either of two. Empty tensors are refused."""
-    fits = len(t.shape) == len(shape) and all(
-        size > 0 and (want is None or size == want or (type(want) is tuple and size in want))
-        for size, want in zip(t.shape, shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join("?" if want is None else str(want) for want in shape)
+def _check_orders(orders: Tensor, k: int | None, tokens: int) -> int:
+    if not isinstance(orders, Tensor) or orders.dtype != torch.int64:
+        raise UserError("orders: expected a tensor of int64")
+    return _check_place("orders", orders, (k, tokens))[0]
+
+
+def _check_place(name: str, t: Tensor, shape: Shape) -> torch.Size:
+    if t.dim() != len(shape) or not all(map(_fits, t.shape, shape)):
+        wanted = ", ".join("any" if want is None else str(want) for want in shape)
         raise UserError(f"{name}: expected shape ({wanted}), none of it 0, got {tuple(t.shape)}")
-    if t.device.type != "cpu":
-        raise UserError(f"{name}: the native library works on the CPU, got a tensor on {t.device}")
+    if t.device.type != "cpu" or t.layout != torch.strided:
+        raise UserError(f"{name}: expected a dense tensor on the CPU, got {t.layout} on {t.device}")
     return t.shape
 
 
-# ---- calls of the C functions; the arguments have been checked ----
+def _fits(size: int, want: int | tuple[int, int] | None) -> bool:
+    if want is None:
+        return size > 0
+    return size == want or (isinstance(want, tuple) and size in want)
+
+
+# ---- calls of the C functions ----
 
 
 def _conv_forward(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tensor:
-    (w, l, d), k = x.shape, len(orders)
-    out = x.new_empty((w, l, d) if summed else (w, k, l, d), dtype=torch.float32)
-    _call_conv((x, weight), orders, (w, k, l, d), summed, (out, None, None, None))
+    (w, tokens, d), k = x.shape, len(orders)
+    out = _empty((w, tokens, d) if summed else (w, k, tokens, d))
+    _call_conv(x, weight, orders, summed, (out, None, None, None))
     return out.to(x.dtype)
 
 
 def _conv_backward(
     grad: Tensor, x: Tensor, weight: Tensor, orders: Tensor, summed: bool
 ) -> tuple[Tensor, Tensor]:
-    (w, l, d), k = x.shape, len(orders)
-    dx, dweight = _empty(x.shape), _empty((k, d, 3))
-    _call_conv((x, weight), orders, (w, k, l, d), summed, (None, _dense(grad), dx, dweight))
+    dx, dweight = _empty(x.shape), _empty((len(orders), *weight.shape[1:]))
+    _call_conv(x, weight, orders, summed, (None, _dense(grad), dx, dweight))
     return dx.to(x.dtype), _like(dweight, weight)
 
 
 def _call_conv(
-    inputs: Sequence[Tensor],
-    orders: Tensor,
-    shape: tuple[int, ...],
-    summed: bool,
-    outputs: Sequence[Tensor | None],
+    x: Tensor, weight: Tensor, orders: Tensor, summed: bool, results: Sequence[Tensor | None]
 ) -> None:
-    x, weight = dense = [_dense(t) for t in inputs]
-    orders = orders.contiguous()
-    status = _functions()[0](
-        torch.get_num_threads(),
-        *shape,
-        len(weight) == 1,
-        summed,
-        orders.data_ptr(),
-        *(t.data_ptr() for t in dense),
-        *(None if t is None else t.data_ptr() for t in outputs),
-    )
-    _raise(status)
+    (w, tokens, d), k = x.shape, len(orders)
+    flags = (len(weight) == 1, summed)
+    _call(0, (w, k, tokens, d), flags, orders, (_dense(x), _dense(weight), *results))
 
 
-def _scan_forward(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    dt_bias: Tensor,
-    orders: Tensor,
-) -> Tensor:
-    w, _, l, d = u.shape
-    y = _empty((w, l, d))
-    _call_scan((u, dt, A, B, C, D, dt_bias), orders, (y, *[None] * 8))
+def _scan_forward(*inputs: Tensor) -> Tensor:
+    u = inputs[0]
+    y = _empty((u.shape[0], *u.shape[2:]))
+    _call_scan(inputs, (y, *[None] * 8))
     return y.to(u.dtype)
 
 
-def _scan_backward(
-    grad: Tensor,
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    dt_bias: Tensor,
-    orders: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    inputs = (u, dt, A, B, C, D, dt_bias)
-    k, d, n = u.shape[1], *A.shape[1:]
-    shapes = (u.shape, u.shape, (k, d, n), B.shape, B.shape, (k, d), (k, d))
+def _scan_backward(grad: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    k, values = inputs[0].shape[1], inputs[:-1]
+    u, dt, A, B, C, D, dt_bias = (t.shape for t in values)
+    shapes = (u, dt, (k, *A[1:]), B, C, (k, *D[1:]), (k, *dt_bias[1:]))
     grads = [_empty(shape) for shape in shapes]
-    _call_scan(inputs, orders, (None, _dense(grad), *grads))
-    return tuple(map(_like, grads, inputs))  # type: ignore[return-value]
+    _call_scan(inputs, (None, _dense(grad), *grads))
+    return tuple(map(_like, grads, values))
 
 
-def _call_scan(
-    inputs: Sequence[Tensor], orders: Tensor, outputs: Sequence[Tensor | None]
+def _call_scan(inputs: Sequence[Tensor], results: Sequence[Tensor | None]) -> None:
+    *values, orders = inputs
+    u, _, A, _, _, D, dt_bias = values
+    flags = (len(A) == 1, len(D) == 1, len(dt_bias) == 1)
+    _call(1, (*u.shape, A.shape[2]), flags, orders, (*map(_dense, values), *results))
+
+
+def _call(
+    which: int,
+    sizes: Sequence[int],
+    flags: Sequence[bool],
+    orders: Tensor,
+    arrays: Sequence[Tensor | None],
 ) -> None:
-    u, _, A, _, _, D, dt_bias = dense = [_dense(t) for t in inputs]
+    """Calls a C function: sizes, flags, orders, then dense float32 arrays, None for unused ones."""
     orders = orders.contiguous()
-    status = _functions()[1](
-        torch.get_num_threads(),
-        *u.shape,
-        A.shape[2],
-        len(A) == 1,
-        len(D) == 1,
-        len(dt_bias) == 1,
-        orders.data_ptr(),
-        *(t.data_ptr() for t in dense),
-        *(None if t is None else t.data_ptr() for t in outputs),
-    )
-    _raise(status)
+    pointers = [None if t is None else t.data_ptr() for t in arrays]
+    threads = torch.get_num_threads()
+    status = _functions()[which](threads, *sizes, *flags, orders.data_ptr(), *pointers)
+    if status:
+        raise UserError(MESSAGES[status])
 
 
 @cache
 def _functions() -> tuple[Any, Any]:
     loaded = library()
     if loaded is None:
-        raise UserError("the native library is not available; use backend 'blocked'")
+        raise UserError("the native library is not available; use another scan backend")
     integer, size, array = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
     conv, scan = loaded.microexpr_order_conv, loaded.microexpr_window_scan
     conv.argtypes = [integer, *[size] * 4, *[integer] * 2, *[array] * 7]
@@ -257,70 +214,63 @@ def _empty(shape: Sequence[int]) -> Tensor:
     return torch.empty(shape, dtype=torch.float32)
 
 
-def _like(grad: Tensor, parameter: Tensor) -> Tensor:
-    """A gradient in the shape and dtype of its argument; orders that share one are summed."""
-    if grad.shape != parameter.shape:
+def _like(grad: Tensor, argument: Tensor) -> Tensor:
+    """A gradient in the shape and dtype of its argument: summed where the orders share it."""
+    if grad.shape != argument.shape:
         grad = grad.sum(0, keepdim=True)
-    return grad.to(parameter.dtype)
-
-
-def _raise(status: int) -> None:
-    if status:
-        raise UserError(MESSAGES[status])
+    return grad.to(argument.dtype)
 
 
 # ---- operators: what autograd, torch.compile and torch.export see ----
 
-_conv_op = torch.library.custom_op("microexpr::order_conv", _conv_forward, mutates_args=())
-_conv_backward_op = torch.library.custom_op(
-    "microexpr::order_conv_backward", _conv_backward, mutates_args=()
-)
-_scan_op = torch.library.custom_op("microexpr::window_scan", _scan_forward, mutates_args=())
-_scan_backward_op = torch.library.custom_op(
-    "microexpr::window_scan_backward", _scan_backward, mutates_args=()
-)
+_CONV = "Tensor x, Tensor weight, Tensor orders, bool summed"
+_SCAN = "Tensor u, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor D, Tensor dt_bias, Tensor orders"
 
 
-@_conv_op.register_fake
-def _(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tensor:
-    w, l, d = x.shape
-    return x.new_empty((w, l, d) if summed else (w, len(orders), l, d))
+def _operator(name: str, function: Any, arguments: str, results: int) -> Any:
+    returned = "Tensor" if results == 1 else f"({', '.join(['Tensor'] * results)})"
+    return torch.library.custom_op(
+        f"microexpr::{name}", function, mutates_args=(), schema=f"({arguments}) -> {returned}"
+    )
 
 
-@_conv_backward_op.register_fake
-def _(
-    grad: Tensor, x: Tensor, weight: Tensor, orders: Tensor, summed: bool
-) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), weight.new_empty(weight.shape)
+_conv_op = _operator("order_conv", _conv_forward, _CONV, 1)
+_conv_backward_op = _operator("order_conv_backward", _conv_backward, f"Tensor grad, {_CONV}", 2)
+_scan_op = _operator("window_scan", _scan_forward, _SCAN, 1)
+_scan_backward_op = _operator("window_scan_backward", _scan_backward, f"Tensor grad, {_SCAN}", 7)
 
 
-@_scan_op.register_fake
-def _(u: Tensor, dt: Tensor, *parameters: Tensor) -> Tensor:
-    w, _, l, d = u.shape
-    return u.new_empty((w, l, d))
+def _conv_fake(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tensor:
+    w, tokens, d = x.shape
+    return x.new_empty((w, tokens, d) if summed else (w, len(orders), tokens, d))
 
 
-@_scan_backward_op.register_fake
-def _(grad: Tensor, *arguments: Tensor) -> tuple[Tensor, ...]:
-    return tuple(t.new_empty(t.shape) for t in arguments[:-1])
+def _scan_fake(u: Tensor, *_: Tensor) -> Tensor:
+    return u.new_empty((u.shape[0], *u.shape[2:]))
 
 
-def _save_conv(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.summed = inputs
-    ctx.save_for_backward(*tensors)
+def _gradients_fake(_: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+    """Gradients look like their arguments; the last ones (orders, summed) have none."""
+    values = (t for t in inputs if isinstance(t, Tensor) and t.is_floating_point())
+    return tuple(t.new_empty(t.shape) for t in values)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*(t for t in inputs if isinstance(t, Tensor)))
+    ctx.rest = [t for t in inputs if not isinstance(t, Tensor)]
 
 
 def _conv_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return (*_conv_backward_op(grad, *ctx.saved_tensors, ctx.summed), None, None)
-
-
-def _save_scan(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+    return (*_conv_backward_op(grad, *ctx.saved_tensors, *ctx.rest), None, None)
 
 
 def _scan_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return (*_scan_backward_op(grad, *ctx.saved_tensors), None)
 
 
-_conv_op.register_autograd(_conv_gradient, setup_context=_save_conv)
-_scan_op.register_autograd(_scan_gradient, setup_context=_save_scan)
+_conv_op.register_fake(_conv_fake)
+_scan_op.register_fake(_scan_fake)
+_conv_backward_op.register_fake(_gradients_fake)
+_scan_backward_op.register_fake(_gradients_fake)
+_conv_op.register_autograd(_conv_gradient, setup_context=_save)
+_scan_op.register_autograd(_scan_gradient, setup_context=_save)

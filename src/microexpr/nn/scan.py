@@ -188,17 +188,18 @@ def _check_scan(
     dt_bias: Tensor,
     orders: Tensor,
 ) -> None:
-    w, k, l, d = u.shape
+    w, k, tokens, d = u.shape
     n = A.shape[-1]
-    _check_orders(orders, l)
-    wanted = {
-        "dt": (dt, {(w, k, l, d)}),
+    _check_orders(orders, tokens)
+    per_state, per_channel = {(w, k, tokens, n)}, {(k, d), (1, d)}
+    wanted: dict[str, tuple[Tensor, set[tuple[int, ...]]]] = {
+        "dt": (dt, {(w, k, tokens, d)}),
         "A": (A, {(k, d, n), (1, d, n)}),
-        "B": (B, {(w, k, l, n)}),
-        "C": (C, {(w, k, l, n)}),
-        "D": (D, {(k, d), (1, d)}),
-        "dt_bias": (dt_bias, {(k, d), (1, d)}),
-        "orders": (orders, {(k, l)}),
+        "B": (B, {*per_state}),
+        "C": (C, {*per_state}),
+        "D": (D, {*per_channel}),
+        "dt_bias": (dt_bias, {*per_channel}),
+        "orders": (orders, {(k, tokens)}),
     }
     for name, (value, shapes) in wanted.items():
         if tuple(value.shape) not in shapes:

@@ -60,10 +60,10 @@ class _WindowScan(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Tensor) -> Tensor:
         ctx.save_for_backward(*inputs)
         u, dt, A, B, C, D, dt_bias, orders = inputs
-        (w, k, l, d), n = u.shape, A.shape[2]
+        (w, k, _, d), n = u.shape, A.shape[2]
         walk, back = _walks(orders)
         rates = A.permute(2, 0, 1).unsqueeze(2).contiguous()
-        out = u.new_empty(w, l, d)
+        out = torch.empty_like(u[:, 0])
         for block in _blocks(w, n * k * d, u.device):
             delta = F.softplus(_step_first(dt[block], walk) + dt_bias.unsqueeze(1))
             du = _step_first(u[block], walk).mul_(delta)
@@ -74,10 +74,10 @@ class _WindowScan(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
         u, dt, A, B, C, D, dt_bias, orders = ctx.saved_tensors
-        (w, k, l, d), n = u.shape, A.shape[2]
+        (w, k, _, d), n = u.shape, A.shape[2]
         walk, back = _walks(orders)
         rates = A.permute(2, 0, 1).unsqueeze(2).contiguous()
         gu, gdt, gB, gC = (torch.empty_like(value) for value in (u, dt, B, C))
@@ -178,17 +178,18 @@ def _history(
 
 def _walks(orders: Tensor) -> tuple[Tensor, Tensor]:
     """Where step (t, j) finds its token in ``(k, l)``, and where token (j, p) finds its step."""
-    k, l = orders.shape
+    k, tokens = orders.shape
     which = torch.arange(k, device=orders.device).unsqueeze(1)
-    walk = (which * l + orders).t().reshape(-1)
+    walk = (which * tokens + orders).t().reshape(-1)
     back = (orders.argsort(dim=1) * k + which).reshape(-1)
     return walk, back
 
 
 def _step_first(x: Tensor, walk: Tensor) -> Tensor:
     """``(w, k, l, c)`` in token order -> ``(l, k, w, c)`` in the order of the walk."""
-    w, k, l, c = x.shape
-    return x.reshape(w, k * l, c).transpose(0, 1).index_select(0, walk).view(l, k, w, c)
+    w, k, tokens, c = x.shape
+    flat = x.reshape(w, k * tokens, c).transpose(0, 1)
+    return flat.index_select(0, walk).view(tokens, k, w, c)
 
 
 def _per_state(x: Tensor, walk: Tensor) -> Tensor:
@@ -198,8 +199,9 @@ def _per_state(x: Tensor, walk: Tensor) -> Tensor:
 
 def _token_first(x: Tensor, back: Tensor) -> Tensor:
     """``(l, k, w, c)`` in the order of the walk -> ``(w, k, l, c)`` in token order."""
-    l, k, w, c = x.shape
-    return x.reshape(l * k, w, c).index_select(0, back).view(k, l, w, c).permute(2, 0, 1, 3)
+    tokens, k, w, c = x.shape
+    flat = x.reshape(tokens * k, w, c)
+    return flat.index_select(0, back).view(k, tokens, w, c).permute(2, 0, 1, 3)
 
 
 def _fold(gradient: Tensor, parameter: Tensor) -> Tensor:
@@ -212,9 +214,9 @@ class _OrderConv(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tensor:
         ctx.save_for_backward(x, weight, orders)
         ctx.summed = summed
-        (w, l, d), k = x.shape, len(orders)
-        out = x.new_zeros(w, l, d) if summed else x.new_empty(w, k, l, d)
-        for block in _blocks(w, l * d, x.device):
+        (w, *window), k = x.shape, len(orders)
+        out = x.new_zeros(w, *window) if summed else x.new_empty(w, k, *window)
+        for block in _blocks(w, x[0].numel(), x.device):
             padded = F.pad(x[block], (0, 0, 0, 1))
             for j, (before, after) in enumerate(_neighbours(orders)):
                 z = _conv(padded, weight[j % len(weight)], before, after)[0]
@@ -225,7 +227,7 @@ class _OrderConv(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, orders = ctx.saved_tensors
         gx, gweight = torch.zeros_like(x), torch.zeros_like(weight)
@@ -249,15 +251,16 @@ def _conv(
     padded: Tensor, taps: Tensor, before: Tensor, after: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The convolution along one walk, in token order, and what its three taps saw."""
-    first, here, last = padded.index_select(1, before), padded[:, :-1], padded.index_select(1, after)
+    first, last = padded.index_select(1, before), padded.index_select(1, after)
+    here = padded[:, :-1]
     z = (here * taps[:, 1]).addcmul_(first, taps[:, 0]).addcmul_(last, taps[:, 2])
     return z, first, here, last
 
 
 def _neighbours(orders: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """For each order: the token walked before each token, and after it; l (a zero) for none."""
-    k, l = orders.shape
-    none = orders.new_full((k, 1), l)
+    k, tokens = orders.shape
+    none = orders.new_full((k, 1), tokens)
     before = torch.empty_like(orders).scatter_(1, orders, torch.cat([none, orders[:, :-1]], dim=1))
     after = torch.empty_like(orders).scatter_(1, orders, torch.cat([orders[:, 1:], none], dim=1))
     return zip(before, after, strict=True)

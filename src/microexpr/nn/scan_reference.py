@@ -38,14 +38,14 @@ def window_scan(
     A, D, dt_bias = A.expand(k, -1, -1), D.expand(k, -1), dt_bias.expand(k, -1)
     total = torch.zeros_like(u[:, 0])
     for j, order in enumerate(orders):
-        walked = [value[:, j, order].transpose(1, 2) for value in (u, dt, B, C)]
-        y = _selective_scan(*walked, A[j], D[j], dt_bias[j])
+        walks = (value[:, j, order].transpose(1, 2) for value in (u, dt, B, C))
+        y = _selective_scan(*walks, A=A[j], D=D[j], dt_bias=dt_bias[j])
         total = total + y.transpose(1, 2)[:, order.argsort()]
     return total
 
 
 def _selective_scan(
-    u: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, D: Tensor, dt_bias: Tensor
+    u: Tensor, dt: Tensor, B: Tensor, C: Tensor, *, A: Tensor, D: Tensor, dt_bias: Tensor
 ) -> Tensor:
     """One direction: u, dt ``(w, d, l)``, B, C ``(w, n, l)``, A ``(d, n)`` -> ``(w, d, l)``."""
     delta = F.softplus(dt + dt_bias[:, None])

@@ -64,12 +64,15 @@ def window_order(height: int, width: int, window: int) -> Tensor:
     [0, 1, 3, 4, 2, 5]
     """
     grid = torch.arange(height * width).view(height, width)
-    pieces = []
-    for rows in grid.split([n * side for n, side in _bands(height, window)], dim=0):
-        for piece in rows.split([n * side for n, side in _bands(width, window)], dim=1):
-            low, narrow = min(window, piece.shape[0]), min(window, piece.shape[1])
-            tiles = piece.view(piece.shape[0] // low, low, piece.shape[1] // narrow, narrow)
-            pieces.append(tiles.transpose(1, 2).reshape(-1))
+    pieces, top = [], 0
+    for rows, low in _bands(height, window):
+        left = 0
+        for columns, narrow in _bands(width, window):
+            piece = grid[top : top + rows * low, left : left + columns * narrow]
+            tiles = piece.reshape(rows, low, columns, narrow).transpose(1, 2)
+            pieces.append(tiles.reshape(-1))
+            left += columns * narrow
+        top += rows * low
     return torch.cat(pieces)
 
 

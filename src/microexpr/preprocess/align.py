@@ -127,7 +127,8 @@ def warp(image: Pixels, matrix: Matrix, size: int) -> Pixels:
     shrink = int(1 / max(np.sqrt(abs(float(np.linalg.det(matrix[:, :2])))), 1e-9))
     if shrink >= 2:
         image, matrix = _shrunk(image, matrix, size, shrink)
-    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)  # type: ignore[no-any-return]
+    seen: Pixels = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    return seen
 
 
 def _shrunk(image: Pixels, matrix: Matrix, size: int, times: int) -> tuple[Pixels, Matrix]:
@@ -203,7 +204,7 @@ def rigid_motion(flow: Array, crop: Crop = FACE, rounds: int = 8) -> Array:
     found = _fitted(observed.astype(np.float64), x[used], y[used], weights[used], rounds)
     shift_x, shift_y, grow, turn = found.T[..., None, None].astype(np.float32)
     moved = np.stack([shift_x + grow * x - turn * y, shift_y + turn * x + grow * y], axis=-1)
-    return (moved * unit).reshape(flow.shape).astype(np.float32)
+    return np.asarray((moved * unit).reshape(flow.shape), np.float32)
 
 
 def _fitted(observed: Matrix, x: Array, y: Array, weights: Array, rounds: int) -> Matrix:

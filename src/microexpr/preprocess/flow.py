@@ -34,7 +34,7 @@ def _tvl1_opencv(frame0: Grey, frame1: Grey) -> Flow:
         raise UserError(
             "this OpenCV has no TV-L1; mend it with: pip install opencv-contrib-python-headless"
         )
-    solver = cv2.optflow.DualTVL1OpticalFlow_create()
+    solver = cv2.optflow.DualTVL1OpticalFlow.create()
     return np.asarray(solver.calc(frame0, frame1, None), np.float32)
 
 
@@ -46,7 +46,7 @@ def _farneback(frame0: Grey, frame1: Grey) -> Flow:
 
 def _dis(frame0: Grey, frame1: Grey) -> Flow:
     """Dense inverse search (Kroeger et al., ECCV 2016), OpenCV's medium preset."""
-    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return np.asarray(solver.calc(frame0, frame1, None), np.float32)
 
 

@@ -1,0 +1,157 @@
+"""Synthetic persons: reproducible, one by one as in a batch, and labelled by what was drawn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from microexpr.anatomy import EMOTIONS, UNITS
+from microexpr.datasets import open_dataset
+from microexpr.datasets.synthetic import Synthetic
+from microexpr.errors import UserError
+from microexpr.inputs import Input
+from microexpr.labels import label_scheme
+
+FLOW442 = Input(("u", "v", "strain"), 28, "tvl1", "minmax8")
+RELATIVE = Input(("u", "v", "m"), 28, "tvl1", "relative")
+
+
+@pytest.fixture(scope="module")
+def people() -> Synthetic:
+    return Synthetic(persons=20, clips_per_person=21, seed=3, prior="megc3")
+
+
+def test_it_opens_with_any_root_and_needs_no_files() -> None:
+    for root in (None, Path("no/such/folder")):
+        data = open_dataset("synthetic", root, persons=2, clips_per_person=3)  # type: ignore[arg-type]
+        assert len(data.clips()) == 6
+        assert data.videos() == []
+
+
+def test_balanced_means_every_emotion_equally_often() -> None:
+    clips = Synthetic(persons=3, clips_per_person=14).clips()
+    for person in {clip.person for clip in clips}:
+        counts = Counter(clip.emotion for clip in clips if clip.person == person)
+        assert counts == dict.fromkeys(EMOTIONS, 2)
+    short = Synthetic(persons=7, clips_per_person=1).clips()
+    assert {clip.emotion for clip in short} == set(EMOTIONS)
+
+
+def test_the_prior_of_megc3_is_kept() -> None:
+    clips = Synthetic(persons=60, clips_per_person=50, prior="megc3").clips()
+    scheme = label_scheme("megc3")
+    shares = np.bincount([scheme.index(clip) for clip in clips]) / len(clips)
+    np.testing.assert_allclose(shares, [0.4, 0.3, 0.3], atol=0.03)
+
+
+def test_clips_have_unique_ids_persons_and_units(people: Synthetic) -> None:
+    clips = people.clips()
+    assert len({clip.id for clip in clips}) == len(clips) == 420
+    assert len({clip.person for clip in clips}) == 20
+    assert clips[0].person == "synthetic/s3p0000"
+    for clip in clips:
+        units = {code.lstrip("LR") for code in clip.action_units}
+        assert units <= set(UNITS)
+        assert any(set(mix.units) <= units for mix in EMOTIONS[clip.emotion])
+    assert {code[0] for clip in clips for code in clip.action_units} >= {"L", "R"}
+
+
+def test_the_seed_decides_everything() -> None:
+    def fields(seed: int) -> NDArray[np.float32]:
+        data = Synthetic(persons=2, clips_per_person=7, seed=seed)
+        return data.read_many(data.clips(), RELATIVE)
+
+    assert np.array_equal(fields(0), fields(0))
+    assert not np.array_equal(fields(0), fields(1))
+
+
+def test_more_persons_or_clips_do_not_change_those_there() -> None:
+    few, many = Synthetic(persons=2, clips_per_person=3), Synthetic(persons=5, clips_per_person=9)
+    for clip in few.clips():
+        assert clip in many.clips()
+        assert np.array_equal(few.read(clip, RELATIVE), many.read(clip, RELATIVE))
+
+
+@pytest.mark.parametrize("wants", [FLOW442, RELATIVE, Input(("u", "v"), 56, "tvl1", "none")])
+def test_one_clip_equals_its_row_in_a_batch(people: Synthetic, wants: Input) -> None:
+    clips = people.clips()
+    batch = people.read_many(clips, wants)
+    assert batch.dtype == np.float32
+    assert batch.shape == (420, len(wants.channels), wants.size, wants.size)
+    for row in (0, 127, 128, 419):
+        assert np.array_equal(people.read(clips[row], wants), batch[row])
+    assert np.array_equal(people.read_many(clips[::-50], wants), batch[::-50])
+
+
+def test_nobody_reads_nothing(people: Synthetic) -> None:
+    assert people.read_many([], RELATIVE).shape == (0, 3, 28, 28)
+
+
+def test_the_encoding_of_flow442(people: Synthetic) -> None:
+    planes = people.read_many(people.clips()[:50], FLOW442)
+    assert (planes == np.rint(planes)).all()
+    assert (planes.min(axis=(2, 3)) == 0).all()
+    assert (planes.max(axis=(2, 3)) == 255).all()
+
+
+def test_larger_inputs_are_sampled_not_blown_up(people: Synthetic) -> None:
+    clip = people.clips()[5]
+    large = people.read(clip, Input(("u", "v"), 112, "tvl1", "none"))
+    twin = Synthetic(persons=20, clips_per_person=21, seed=3, size=112, prior="megc3")
+    assert np.array_equal(large, twin.read(clip, Input(("u", "v"), 112, "tvl1", "none")))
+
+
+def test_smiles_differ_from_frowns_where_they_should(people: Synthetic) -> None:
+    clips = people.clips()
+    fields = people.read_many(clips, Input(("u", "v"), 28, "tvl1", "robust"))
+
+    def mean(*units: str) -> NDArray[np.float32]:
+        rows = [i for i, clip in enumerate(clips) if set(units) <= set(clip.action_units)]
+        assert len(rows) >= 10
+        field: NDArray[np.float32] = fields[rows].mean(axis=0)
+        return field
+
+    smile, frown, raised = mean("12"), mean("4"), mean("1", "2")
+    assert smile[0, 15:24, 18:].mean() > 0.3 > -0.3 > smile[0, 15:24, :10].mean()
+    assert smile[1, 15:22, 18:24].mean() < -0.3
+    assert frown[1, 2:7, 9:19].mean() > 0.3
+    assert raised[1, 1:6].mean() < -0.3
+
+
+def test_persons_differ_more_than_their_own_clips() -> None:
+    data = Synthetic(persons=12, clips_per_person=40, seed=1)
+    clips = [clip for clip in data.clips() if "12" in clip.action_units]
+    fields = data.read_many(clips, RELATIVE).reshape(len(clips), -1)
+    fields = fields - fields.mean(axis=0)
+    same, other = [], []
+    for i, a in enumerate(clips):
+        for j in range(i):
+            likeness = np.corrcoef(fields[i], fields[j])[0, 1]
+            (same if a.person == clips[j].person else other).append(likeness)
+    assert np.mean(same) > np.mean(other) + 0.02
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"persons": 0}, "persons must be at least 1"),
+        ({"clips_per_person": 0}, "clips_per_person must be at least 1"),
+        ({"size": 4}, "size must be at least 8"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"prior": "megc"}, "did you mean 'megc3'"),
+        ({"people": 3}, "has no setting 'people'"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        open_dataset("synthetic", Path(), **settings)
+
+
+def test_clips_of_others_are_refused(people: Synthetic) -> None:
+    stranger = Synthetic(persons=30, clips_per_person=1, seed=3).clips()[-1]
+    with pytest.raises(UserError, match="take clips from its clips"):
+        people.read(stranger, RELATIVE)
