@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -99,7 +100,7 @@ def test_trembling_is_reduced() -> None:
 def test_a_stray_is_rejected() -> None:
     found = assemble(looks(30, stray=12), 1)
     assert found.points[12] == pytest.approx(face(3 * 12), abs=0.5)
-    assert found.points[11] == pytest.approx(face(3 * 11), abs=0.5)
+    assert found.points[11] == pytest.approx(face(3 * 11), abs=1)
 
 
 def test_short_gaps_are_bridged_and_long_ones_stay_lost() -> None:
@@ -152,8 +153,6 @@ def test_no_face_is_made_up(models: FaceModels, shared_data: Path) -> None:
 
 
 def test_a_blurred_dark_face_is_measured_so(models: FaceModels, shared_data: Path) -> None:
-    import cv2
-
     image = read_picture(shared_data / "clips" / "single_face.jpg")
     found = Tracker(models).look(image)
     assert found is not None

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microexpr.preprocess.outline import Bump, level, outline
+
+FPS = 100.0
+
+
+def bump(count: int, onset: int, apex: int, offset: int, height: float = 1.0) -> np.ndarray:
+    """A triangle."""
+    return height * np.interp(np.arange(count), [onset, apex, offset], [0, 1, 0])
+
+
+@given(st.integers(100, 150), st.integers(8, 20), st.integers(8, 20), st.floats(-2, 2))
+def test_a_bump_is_outlined_whatever_its_zero(onset: int, up: int, down: int, zero: float) -> None:
+    apex, offset = onset + up, onset + up + down
+    curve = zero + bump(300, onset, apex, offset, 0.5)
+    found = outline(curve.astype(np.float32), apex - 2, (onset - 60, onset - 20), FPS)
+    assert found is not None
+    assert found.apex == apex
+    assert found.complete
+    assert found.height == pytest.approx(0.5, rel=0.02)
+    assert onset <= found.onset <= onset + 0.12 * up + 1
+    assert offset - 0.12 * down - 1 <= found.offset <= offset
+
+
+@pytest.mark.parametrize("drift", [-0.004, 0.004])
+def test_a_drifting_zero_is_followed(drift: float) -> None:
+    curve = bump(400, 180, 200, 220) + drift * np.arange(400)
+    found = outline(curve.astype(np.float32), 200, (100, 170), FPS)
+    assert found is not None
+    assert abs(found.onset - 180) <= 4
+    assert abs(found.apex - 200) <= 1
+    assert abs(found.offset - 220) <= 4
+    assert found.height == pytest.approx(1, abs=0.05)
+
+
+def test_a_plateau_is_one_long_bump() -> None:
+    curve = np.interp(np.arange(600), [100, 130, 350, 380], [0, 1, 1, 0]).astype(np.float32)
+    found = outline(curve, 130, (50, 90), FPS)
+    assert found is not None
+    assert (found.onset, found.offset) == (103, 377)
+    assert 130 <= found.apex <= 350
+
+
+def test_a_step_never_comes_back() -> None:
+    curve = np.interp(np.arange(1000), [100, 120], [0, 1]).astype(np.float32)
+    assert outline(curve, 130, (50, 90), FPS) is None
+
+
+def test_the_end_of_the_curve_ends_an_incomplete_bump() -> None:
+    curve = np.interp(np.arange(200), [100, 120], [0, 1]).astype(np.float32)
+    found = outline(curve, 130, (50, 90), FPS)
+    assert found == Bump(102, 120, 199, 1.0, False)
+
+
+def test_two_bumps_are_not_one() -> None:
+    curve = bump(400, 100, 120, 140) + bump(400, 132, 152, 172)  # they meet at .2 of the peak
+    first = outline(curve.astype(np.float32), 120, (40, 90), FPS)
+    assert first is not None
+    assert first.apex == 120
+    assert 125 <= first.offset <= 138  # the second one tilts the zero a little
+
+
+def test_what_does_not_rise_is_no_bump() -> None:
+    assert outline(-bump(300, 100, 120, 140).astype(np.float32), 120, (40, 90), FPS) is None
+
+
+def test_levels_beyond_the_ends() -> None:
+    curve = np.arange(10, dtype=np.float32)
+    assert level(curve, -5, -2) == 0
+    assert level(curve, -5, 3) == 1
+    assert level(curve, 8, 20) == 8.5
+    assert level(curve, 15, 20) == 9
