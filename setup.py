@@ -11,6 +11,7 @@ NATIVE = Extension(
     extra_compile_args=[
         "-std=c++17",
         "-O3",
+        "-g0",
         "-fopenmp",
         "-fvisibility=hidden",
         "-fno-math-errno",

@@ -43,7 +43,7 @@ FLOORS = {
     "app": 5,
     "demo": 5,
     "cli": 6,
-    "__main__": 6,
+    "__main__": 7,
 }
 
 

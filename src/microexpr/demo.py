@@ -1,4 +1,4 @@
-"""The demonstration: a small MERba on synthetic people, each tested by a net that never saw them."""
+"""The demonstration: a small MERba on synthetic people, each tested by a net that never saw it."""
 
 from __future__ import annotations
 

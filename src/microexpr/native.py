@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import struct
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -30,6 +31,9 @@ def library() -> ctypes.CDLL | None:
     found = next(filter(Path.is_file, _candidates()), None)
     if found is None:
         _refuse("it was not built (no C++ compiler at install time?)")
+        return None
+    if _cut_short(found):
+        _refuse(f"{found.name} is cut short; install the package again")
         return None
     try:
         # torch first: the library then shares torch's OpenMP threads instead of starting its own.
@@ -63,6 +67,16 @@ def instruction_set(limit: str = INSTRUCTION_SETS[-1]) -> str:
 
 def _candidates() -> list[Path]:
     return [Path(__file__).with_name(f"_native{suffix}") for suffix in EXTENSION_SUFFIXES]
+
+
+def _cut_short(path: Path) -> bool:
+    """Whether an ELF file ends before its own table of sections: loading it would be fatal."""
+    with path.open("rb") as file:
+        header = file.read(64)
+    if len(header) < 64 or not header.startswith(b"\x7fELF\x02\x01"):
+        return False  # another format, or no library at all: the loader says so itself
+    offset, size, count = struct.unpack("<40xQ10xHH2x", header)
+    return path.stat().st_size < offset + size * count
 
 
 def _refuse(reason: str) -> None:

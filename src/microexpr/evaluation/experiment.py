@@ -25,7 +25,6 @@ from microexpr.errors import UserError, suggest
 from microexpr.evaluation.predictions import SELECTIONS
 from microexpr.training.recipe import Phase, Recipe
 
-
 T = TypeVar("T")
 
 

@@ -38,7 +38,7 @@ def create_model(name: str, /, classes: int, **settings: Any) -> Classifier:
     if classes < 2:
         raise UserError(f"a classifier needs at least 2 classes, got {classes}")
     registry.check_settings(f"model '{name}'", cls, settings, {"classes"})
-    model = cls(classes=classes, **settings)  # type: ignore[call-arg]
+    model = cls(classes=classes, **settings)
     model.classes = classes
     model.settings = dict(settings)
     return model

@@ -31,7 +31,7 @@ from microexpr.preprocess.outline import FLANK, Bump, outline
 
 SHORTEST, LONGEST_MICRO = 0.04, 0.5  # seconds
 THRESHOLD = 6.5  # activity, in standard deviations of the noise, from which a peak is an event
-LEAST = 2.5e-3  # IOD: displacement below which nothing is a movement
+LEAST = 1.8e-3  # IOD: displacement below which nothing is a movement
 LEAST_MACRO = 1e-2  # the same for a macro-expression: slower, so less sure
 SLOWEST = 4.0  # steps in which a macro-expression must have risen
 AFTER_POSTURE = 0.5  # seconds around a change that does not return in which nothing is spotted
