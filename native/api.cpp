@@ -230,12 +230,15 @@ EXPORT int microexpr_window_scan(int threads, int64_t windows, int64_t orders, i
 }
 
 // Grey frames (pairs, h, w), h and w at least 2; flow (pairs, h, w, 2). Threads work on pairs, or
-// within a pair where there are more threads than pairs.
+// within a pair where there are more threads than pairs; there they wait for each other so often
+// that more of them than processors would be ruinous.
 EXPORT int microexpr_tvl1(int threads, int64_t pairs, int64_t height, int64_t width,
                           const uint8_t* frames0, const uint8_t* frames1, float* flow) {
     const Kernels& k = kernels(width);
     const int64_t size = height * width;
-    const int across = pairs >= threads ? threads : 1, within = pairs >= threads ? 1 : threads;
+    const int processors = omp_get_num_procs();
+    const int across = pairs >= threads ? threads : 1;
+    const int within = across > 1 ? 1 : threads < processors ? threads : processors;
     const int64_t scratch = Workspace::round_up(k.tvl1_scratch(height, width, within), 16);
     float* memory = workspace.reserve(across * scratch);
     if (!memory) return kNoMemory;

@@ -19,6 +19,7 @@ const float kTau = 0.25f, kLambda = 0.15f, kTheta = 0.3f, kEpsilon = 0.01f;
 const int kScales = 5, kWarps = 5, kOuter = 10, kInner = 30;
 const double kScaleStep = 0.8;
 const int64_t kSmallestSide = 16;  // of a scale that is still used
+const int64_t kBand = 16;          // rows; shorter bands are not worth a thread
 const float kFlat = 1.1920929e-7f; // a squared gradient below this says nothing
 
 // Rows of floats with LANES spare ones on either side, so that a kernel may read and write whole
@@ -245,24 +246,32 @@ void dual_row(const Level& s, int64_t y) {
     }
 }
 
-// The same bits for any number of threads: each row's sum is its own, and they are added in order.
-float iterate(const Level& s, int threads) {
+// Up to kInner iterations, while u moves by more than `limit`; returns how much it moved in the
+// last one. Each thread has a band of rows. The dual step of a band's last row waits for the first
+// row of the next band. The result is the same bits for any number of threads: each row's sum is
+// its own, and every thread adds them all in order.
+float iterate(const Level& s, float limit, int threads) {
     const int64_t h = s.frame.height;
-    if (threads == 1) {
-        for (int64_t y = 0; y < h; ++y) {
-            primal_row(s, y);
-            if (y) dual_row(s, y - 1);
+    float result = 0;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        const int64_t bands = omp_get_num_threads(), band = omp_get_thread_num();
+        const int64_t first = h * band / bands, end = h * (band + 1) / bands;
+        double moved = 2.0 * limit;
+        for (int i = 0; i < kInner && (float)moved > limit; ++i) {
+            for (int64_t y = first; y < end; ++y) {
+                primal_row(s, y);
+                if (y > first) dual_row(s, y - 1);
+            }
+#pragma omp barrier
+            dual_row(s, end - 1);
+            moved = 0;
+            for (int64_t y = 0; y < h; ++y) moved += s.errors[y];
+#pragma omp barrier
         }
-        dual_row(s, h - 1);
-    } else {
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t y = 0; y < h; ++y) primal_row(s, y);
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t y = 0; y < h; ++y) dual_row(s, y);
+        if (band == 0) result = (float)moved;
     }
-    double error = 0;
-    for (int64_t y = 0; y < h; ++y) error += s.errors[y];
-    return (float)error;
+    return result;
 }
 
 // ---- median filter, five by five, edges repeated ----
@@ -372,12 +381,11 @@ void solve(const Level& s, const Quads& second, int threads) {
     const float limit = (float)((double)kEpsilon * kEpsilon * area);
     for (int warp = 0; warp < kWarps; ++warp) {
         each_row(s.frame.height, threads, [&](int64_t y, int) { warp_row(s, second, y); });
-        float error = 3.4e38f;
-        for (int outer = 0; outer < kOuter && error > limit; ++outer) {
+        float moved = 2 * limit;
+        for (int outer = 0; outer < kOuter && moved > limit; ++outer) {
             median_filter(s, s.u1, threads);
             median_filter(s, s.u2, threads);
-            for (int inner = 0; inner < kInner && error > limit; ++inner)
-                error = iterate(s, threads);
+            moved = iterate(s, limit, threads);
         }
     }
 }
@@ -418,6 +426,11 @@ bool shrink(const Image& from, Image* to, Memory& memory) {
     return true;
 }
 
+int useful_threads(int threads, int64_t height) {
+    const int64_t bands = height / kBand > 1 ? height / kBand : 1;
+    return (int)(threads < bands ? threads : bands);
+}
+
 // Two grey frames (h, w) to flow (h, w, 2).
 void tvl1(const uint8_t* frame0, const uint8_t* frame1, int64_t height, int64_t width, float* flow,
           float* scratch, int threads) {
@@ -440,8 +453,9 @@ void tvl1(const uint8_t* frame0, const uint8_t* frame1, int64_t height, int64_t 
             resize(u1[s + 1], u1[s], step_y, step_x, (float)(1 / kScaleStep), here);
             resize(u2[s + 1], u2[s], step_y, step_x, (float)(1 / kScaleStep), here);
         }
-        const Level level = take_level(here, first[s], u1[s], u2[s], threads);
-        solve(level, with_gradients(second[s], here), threads);
+        const int team = useful_threads(threads, h);
+        const Level level = take_level(here, first[s], u1[s], u2[s], team);
+        solve(level, with_gradients(second[s], here), team);
     }
     for (int64_t y = 0; y < height; ++y)
         for (int64_t x = 0; x < width; ++x) {

@@ -10,9 +10,9 @@ import torch
 
 from microexpr.datasets import dataset_class, dataset_names
 from microexpr.errors import UserError
-from microexpr.inputs import Input
+from microexpr.inputs import PICTURES, Input
 from microexpr.models import create_model, model_class, model_names
-from microexpr.models.base import Classifier, ClosedForm
+from microexpr.models.base import Classifier, ClosedForm, input_shape
 from microexpr.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
@@ -25,12 +25,16 @@ def model(request: pytest.FixtureRequest) -> Classifier:
 
 def batch(model: Classifier, n: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
     eats = model.eats
-    x = torch.rand(n, len(eats.channels), eats.size, eats.size)
-    return x * 255 if eats.normalisation == "minmax8" else x, torch.arange(n) % 3
+    x = torch.rand(n, *input_shape(eats))
+    pictures = eats.normalisation == "minmax8" or set(eats.channels) & set(PICTURES)
+    return x * 255 if pictures else x, torch.arange(n) % 3
 
 
 def test_a_model_says_what_it_is(model: Classifier) -> None:
     assert model.paper
+    assert model.standing in ("faithful", "reconstruction", "ours")
+    assert (model.standing != "reconstruction") or model.uncertain
+    assert "\n" not in model.uncertain
     assert isinstance(type(model).eats, Input)
     json.dumps(model.settings)
     assert type(model).__doc__

@@ -56,7 +56,7 @@ def _leave(message: str, code: int) -> None:
 
 @app.command()
 def models(as_json: Json = False) -> None:
-    """List the models: paper and input."""
+    """List the models: paper, input, and how sure we are of them."""
     from microexpr.models import model_class, model_names
 
     _list(
@@ -65,7 +65,10 @@ def models(as_json: Json = False) -> None:
                 "name": name,
                 "paper": (cls := model_class(name)).paper,
                 "input": f"{', '.join(cls.eats.channels)} {cls.eats.size}x{cls.eats.size} "
-                f"{cls.eats.flow} {cls.eats.normalisation}",
+                f"{cls.eats.flow} {cls.eats.normalisation}"
+                + (f" {cls.eats.frames} frames" if cls.eats.frames > 1 else ""),
+                "standing": cls.standing,
+                "uncertain": cls.uncertain,
             }
             for name in model_names()
         ],
@@ -215,7 +218,8 @@ def train(
         raise UserError(f"{experiment} has a grid of {len(arms)} arms; train takes one")
     with _progress(experiment.stem) as watch:
         train_on_all(next(iter(arms.values())), data, out, seed, watch)
-    print(f"wrote {out}")
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"wrote {out}")
 
 
 @app.command()

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microexpr.errors import UserError
-from microexpr.inputs import Input
+from microexpr.inputs import PICTURES, Input
 
 Array = NDArray[np.floating[Any]]
 
-_ONSET = ("onset_r", "onset_g", "onset_b")
 _LOG_RATIOS = np.linspace(-2.5, 2.5, 61)  # u and v scales that differ by up to a factor of 12
 
 
@@ -201,7 +200,7 @@ def encode(planes: Array, has: Input, wants: Input) -> NDArray[np.float32]:
     Flow is taken from `has` (pixels; or recovered from stretched planes by `scale_ratio`),
     resampled, and only then are m and strain computed and the values normalised. Strain is scaled
     with the flow: in ``robust`` it is the strain of the robust u and v, in ``relative`` its tanh.
-    Planes of the onset frame pass through, resampled.
+    Planes of pictures pass through, resampled.
 
     Args:
         planes: ``(..., channels of has, has.size, has.size)``.
@@ -231,9 +230,9 @@ def encode(planes: Array, has: Input, wants: Input) -> NDArray[np.float32]:
 
 
 def _kept(has: Input, wants: Input) -> Sequence[str]:
-    """Channels that pass through: the onset frame, and stretched planes where they are wanted."""
+    """Channels that pass through: pictures, and stretched planes where they are wanted."""
     same = has.normalisation == wants.normalisation == "minmax8"
-    return [c for c in wants.channels if c in has.channels and (same or c in _ONSET)]
+    return [c for c in wants.channels if c in has.channels and (same or c in PICTURES)]
 
 
 def _flow(planes: Array, has: Input, size: int) -> tuple[Array, Array]:
@@ -273,9 +272,11 @@ def _check_possible(planes: Array, has: Input, wants: Input) -> None:
             f"the flow here is {has.flow} with {has.frames} field(s) a clip; "
             f"{wants.flow} with {wants.frames} cannot be made from it, only from frames"
         )
-    missing = [c for c in wants.channels if c in _ONSET and c not in has.channels]
+    missing = [c for c in wants.channels if c in PICTURES and c not in has.channels]
     if missing:
-        raise UserError(f"no {', '.join(missing)} here: only flow is shipped, not the onset frame")
+        raise UserError(
+            f"no {', '.join(missing)} here: only flow is shipped, not the onset frame or other pictures"
+        )
     if set(wants.channels) <= set(_kept(has, wants)):
         return
     stretched = has.normalisation == "minmax8"

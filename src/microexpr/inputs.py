@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 
 from microexpr.errors import UserError, suggest
 
-CHANNELS = ("u", "v", "m", "strain", "onset_r", "onset_g", "onset_b")
+PICTURES = ("onset_r", "onset_g", "onset_b", "apex_r", "apex_g", "apex_b", "grey")
+CHANNELS = ("u", "v", "m", "strain", *PICTURES)
 NORMALISATIONS = ("none", "robust", "relative", "minmax8")
 FLOWS = ("tvl1", "farneback", "dis")
 
@@ -20,14 +21,17 @@ class Input:
     Attributes:
         channels: Names of the planes in their order: ``u`` (horizontal flow, positive to the right
             of the picture), ``v`` (vertical flow, positive downwards), ``m`` (magnitude),
-            ``strain`` (optical strain), ``onset_r``, ``onset_g``, ``onset_b`` (the onset frame).
+            ``strain`` (optical strain), ``onset_r``, ``onset_g``, ``onset_b`` (the onset frame),
+            ``apex_r``, ``apex_g``, ``apex_b`` (the apex frame), ``grey`` (the frame of the moment
+            itself: the apex, or with several frames each in turn). Pictures run from 0 to 255.
         size: Side of the square planes in pixels.
-        flow: The algorithm that made the flow, onset to apex.
+        flow: The algorithm that made the flow, which starts at the onset.
         normalisation: ``none``: flow in pixels of this size.
             ``robust``: the median of u and of v removed, then u, v and m over the mean magnitude.
             ``relative``: ``robust`` passed through ``tanh(x / 2)``: no unit, range (-1, 1).
             ``minmax8``: each plane of each clip stretched to whole numbers 0..255 on its own.
-        frames: Number of flow fields per clip.
+        frames: Moments of a clip. 1: the apex. More: spread evenly from onset to offset, both
+            included; the flow runs from the onset to each of them.
 
     Raises:
         UserError: An unknown channel, flow or normalisation, a size below 1.

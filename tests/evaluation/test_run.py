@@ -200,6 +200,8 @@ def test_bad_input(tmp_path: Path) -> None:
         run_experiment(experiment(), None, tmp_path / "a", jobs=0)
     with pytest.raises(UserError, match="needs a folder: give --data"):
         run_experiment(experiment(data={"dataset": "flow442", "settings": {}}), None, tmp_path)
+    with pytest.raises(UserError, match="several devices for one training"):
+        run_experiment(experiment(recipe={"devices": 2}), None, tmp_path)
     assert not (tmp_path / "experiment.toml").exists()  # a failed start claims no folder
     with pytest.raises(UserError, match="unknown model 'smalcnn': did you mean 'smallcnn'"):
         run_experiment(experiment(model={"name": "smalcnn"}), None, tmp_path / "b")

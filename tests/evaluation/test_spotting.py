@@ -30,6 +30,7 @@ def frames(interval: Interval) -> set[int]:
     return set(range(interval.onset, interval.offset + 1))
 
 
+@settings(deadline=None)
 @given(intervals, intervals)
 def test_overlap_is_that_of_the_sets_of_frames(a: Interval, b: Interval) -> None:
     union = frames(a) | frames(b)

@@ -307,16 +307,20 @@ tensors = st.builds(lambda shape, dtype: torch.zeros(shape, dtype=dtype), sizes,
 
 @settings(deadline=None, max_examples=150)
 @given(st.lists(tensors, min_size=8, max_size=8), st.data())
-def test_any_tensors_give_a_result_or_a_user_error(
-    wrong: list[Tensor], data: st.DataObject
-) -> None:
-    """Arguments of a right call, some of them replaced by anything."""
+def test_anything_gives_a_result_or_a_user_error(wrong: list[Tensor], data: st.DataObject) -> None:
+    """Arguments of right calls, some of them replaced by anything."""
     w, k, t, d, n = (data.draw(st.integers(1, 4)) for _ in range(5))
-    values, orders = scan_inputs(w, k, t, d, n)
     keep = data.draw(st.lists(st.booleans(), min_size=8, max_size=8))
-    mixed = [a if kept else b for a, b, kept in zip((*values, orders), wrong, keep, strict=True)]
+    scan, orders = scan_inputs(w, k, t, d, n)
+    conv, _ = conv_inputs(w, k, t, d)
+
+    def mixed(right: tuple[Tensor, ...]) -> list[Tensor]:
+        return [a if kept else b for a, b, kept in zip(right, wrong, keep, strict=False)]
+
+    u, *others = mixed((*scan, orders))
     with contextlib.suppress(UserError):
-        assert native.window_scan(*mixed).shape == (mixed[0].shape[0], *mixed[0].shape[2:])
-    x, weight = mixed[0][:, 0] if mixed[0].dim() == 4 else mixed[0], mixed[2]
+        assert native.window_scan(u, *others).shape == (u.shape[0], *u.shape[2:])
+    x, weight, walks = mixed((*conv, orders))
     with contextlib.suppress(UserError):
-        assert native.order_conv(x, weight, mixed[7], False).dim() == 4
+        out = native.order_conv(x, weight, walks, False)
+        assert out.shape == (len(x), len(walks), *x.shape[1:])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microexpr.preprocess.align import (
@@ -41,6 +41,7 @@ def mesh_at(matrix: np.ndarray) -> np.ndarray:
     return points
 
 
+@settings(deadline=None)
 @given(angles, scales, shifts)
 def test_a_similarity_is_recovered(angle: float, scale: float, shift: tuple[float, float]) -> None:
     matrix = turned(angle, scale, shift)
@@ -48,6 +49,7 @@ def test_a_similarity_is_recovered(angle: float, scale: float, shift: tuple[floa
     assert similarity(STABLE_AT, moved) == pytest.approx(matrix, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 99))
 def test_a_similarity_has_the_least_squared_error(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -62,6 +64,7 @@ def test_a_similarity_has_the_least_squared_error(seed: int) -> None:
         assert error(found) <= error(found + np.array([[a, -b, c], [b, a, d]])) + 1e-9
 
 
+@settings(deadline=None)
 @given(angles, scales, shifts, angles, scales, shifts)
 def test_chaining_is_doing_one_after_the_other(a, b, c, d, e, f) -> None:
     first, then = turned(a, b, c), turned(d, e, f)
@@ -70,6 +73,7 @@ def test_chaining_is_doing_one_after_the_other(a, b, c, d, e, f) -> None:
     assert transform(chain(first, then), points) == pytest.approx(by_hand, rel=1e-3, abs=1e-2)
 
 
+@settings(deadline=None)
 @given(angles, st.floats(20, 200), shifts)
 def test_the_eyes_come_to_their_place(angle: float, iod: float, shift: tuple[float, float]) -> None:
     points = mesh_at(turned(angle, iod, shift))
@@ -135,6 +139,7 @@ def head(crop: Crop, shift: tuple[float, float], grow: float, turn: float) -> np
 
 
 @pytest.mark.parametrize("crop", [FACE, TIGHT])
+@settings(deadline=None)
 @given(st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1)), st.floats(-0.05, 0.05), angles)
 def test_head_motion_is_removed_and_expressions_stay(crop, shift, grow, angle) -> None:
     rigid = head(crop, shift, grow, 0.02 * angle)

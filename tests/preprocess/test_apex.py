@@ -92,6 +92,7 @@ def test_the_fit_is_the_best_unimodal_one(values: list[float]) -> None:
     assert 0 <= mode < len(curve)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 9), st.integers(0, 9))
 def test_a_clean_bump_is_explained_and_its_mode_found(up: int, down: int) -> None:
     curve = np.concatenate([np.arange(up), [up + down], np.arange(down)[::-1]]).astype(float)

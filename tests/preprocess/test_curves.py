@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microexpr.preprocess.curves import (
@@ -116,6 +116,7 @@ def test_displacement_is_added_up_along_the_movement() -> None:
     assert np.abs(curve[:150]).max() < 2e-3
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=30))
 def test_runs_tell_the_mask(values: list[bool]) -> None:
     mask = np.array(values, bool)
@@ -126,6 +127,7 @@ def test_runs_tell_the_mask(values: list[bool]) -> None:
     assert np.array_equal(rebuilt, mask)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.integers(1, 5))
 def test_peaks_are_as_high_as_all_within_reach(values: list[int], reach: int) -> None:
     level = np.array(values, np.float32)

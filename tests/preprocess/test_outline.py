@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microexpr.preprocess.outline import Bump, level, outline
@@ -15,6 +15,7 @@ def bump(count: int, onset: int, apex: int, offset: int, height: float = 1.0) ->
     return height * np.interp(np.arange(count), [onset, apex, offset], [0, 1, 0])
 
 
+@settings(deadline=None)
 @given(st.integers(100, 150), st.integers(8, 20), st.integers(8, 20), st.floats(-2, 2))
 def test_a_bump_is_outlined_whatever_its_zero(onset: int, up: int, down: int, zero: float) -> None:
     apex, offset = onset + up, onset + up + down

@@ -10,6 +10,7 @@ from microexpr.errors import UserError
 from microexpr.preprocess.align import STABLE
 from microexpr.preprocess.face import FaceModels, Mesh, load_face_models
 from microexpr.preprocess.track import (
+    CHECK_EVERY,
     GAP,
     Look,
     Tracker,
@@ -160,6 +161,17 @@ def test_a_blurred_dark_face_is_measured_so(models: FaceModels, shared_data: Pat
     blurred, dark = visibility(cv2.GaussianBlur(image, (0, 0), 6) // 2, found.points)
     assert blurred < 20 < sharp
     assert dark == pytest.approx(bright / 2, rel=0.05)
+
+
+def test_a_tight_crop_is_never_lost(models: FaceModels, shared_data: Path) -> None:
+    image = read_picture(shared_data / "clips" / "single_face.jpg")
+    whole = Tracker(models).look(image)
+    assert whole is not None
+    low, high = whole.points[:, :2].min(0).astype(int), whole.points[:, :2].max(0).astype(int)
+    tracker = Tracker(models)
+    for _ in range(CHECK_EVERY + 3):  # the detector is asked again on the way, without a border
+        found = tracker.look(image[low[1] + 12 : high[1] - 12, low[0] + 12 : high[0] - 12])
+        assert found is not None
 
 
 @pytest.fixture(scope="module")

@@ -90,13 +90,12 @@ def test_is_no_farther_from_opencv_than_opencv_from_itself() -> None:
 
 
 def test_threads_and_batches_do_not_change_a_bit() -> None:
-    frames = [pair(50, 61, 0.8, seed) for seed in range(3)]
+    frames = [pair(40, 20, 0.5, seed) for seed in range(2)]
     first, second = (np.stack(column) for column in zip(*frames, strict=True))
     alone = np.stack([tvl1(a, b) for a, b in frames])
     assert np.array_equal(tvl1_pairs(first, second, threads=1), alone)
-    assert np.array_equal(tvl1_pairs(first, second, threads=2), alone)
-    assert np.array_equal(tvl1_pairs(first, second, threads=5), alone)
-    assert np.array_equal(tvl1(*frames[0], threads=3), alone[0])
+    assert np.array_equal(tvl1_pairs(first, second, threads=2), alone)  # over the pairs
+    assert np.array_equal(tvl1(*frames[0], threads=2), alone[0])  # within the pair
 
 
 def test_equal_frames_do_not_move(instruction_set: str) -> None:

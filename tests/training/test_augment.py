@@ -113,3 +113,17 @@ def test_noise_has_the_asked_strength() -> None:
     added = augment.add_noise(x, 0.1, generator(1)) - x
     ratio = added.std(dim=(0, 2, 3)) / x.std(dim=(0, 2, 3))
     assert torch.allclose(ratio, torch.full((3,), 0.1), rtol=0.05)
+
+
+@pytest.mark.parametrize("eats", [PIXELS, BYTES])
+def test_all_frames_of_a_clip_are_treated_alike(eats: Input) -> None:
+    """A clip of three frames moves as each frame alone moves under the same draws."""
+    x = torch.randint(0, 256, (4, 3, 3, 32, 32), generator=generator()).float()
+    rotate = 0.0 if eats is BYTES else 10.0
+    moved = augment.jitter(x, eats, generator(1), shift=2, rotate=rotate, zoom=0.1)
+    mirrored = augment.random_mirror(x, eats, generator(2))
+    for t in range(3):
+        one = augment.jitter(x[:, t], eats, generator(1), shift=2, rotate=rotate, zoom=0.1)
+        torch.testing.assert_close(moved[:, t], one)
+        assert torch.equal(augment.mirror(x, eats)[:, t], augment.mirror(x[:, t], eats))
+        assert torch.equal(mirrored[:, t], augment.random_mirror(x[:, t], eats, generator(2)))

@@ -11,7 +11,7 @@ import torch
 from microexpr.evaluation.bench import build_model, open_sets
 from microexpr.evaluation.experiment import Experiment
 from microexpr.evaluation.protocols import make_folds
-from microexpr.models.base import Classifier, ClosedForm
+from microexpr.models.base import Classifier, ClosedForm, input_shape
 from microexpr.training.recipe import Phase
 
 
@@ -57,8 +57,7 @@ def _step_seconds(model: Classifier, phase: Phase) -> float:
     if isinstance(model, ClosedForm):
         return 0.0
     batch = phase.batch + (phase.replay_batch if phase.replay else 0)
-    eats = model.eats
-    x = torch.randn(batch, len(eats.channels), eats.size, eats.size)
+    x = torch.randn(batch, *input_shape(model.eats))
     y = torch.randint(model.classes, (batch,))
     for _ in range(2):
         start = time.perf_counter()

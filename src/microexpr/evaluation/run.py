@@ -13,6 +13,7 @@ much of the field reports; leaky, for comparison only.
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shutil
 import time
@@ -93,6 +94,11 @@ def run_experiment(
         UserError: Bad input; or `out` holds another experiment (the message names the difference).
     """
     processes.check_jobs(jobs)
+    if experiment.recipe.devices > 1:
+        raise UserError(
+            "[recipe] devices: a run spreads its folds over processes, one device each; "
+            "several devices for one training are for `microexpr train`"
+        )
     _refuse_another(out, experiment)
     table = out / "predictions.csv"
     if not table.exists():
@@ -124,8 +130,9 @@ def train_on_all(
     for epoch in epochs(model, clips, experiment.recipe, seed, others):
         watch(phases[epoch.phase].name, epoch.number, phases[epoch.phase].epochs)
         model = epoch.model
-    checkpoint = Checkpoint(model.eval(), experiment.model.name, clips.scheme.labels)
-    save_checkpoint(path, checkpoint)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # the other devices' processes hold the same
+        checkpoint = Checkpoint(model.eval(), experiment.model.name, clips.scheme.labels)
+        save_checkpoint(path, checkpoint)
 
 
 def _refuse_another(out: Path, experiment: Experiment) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microexpr.errors import UserError
+from microexpr.errors import UserError, suggest
 from microexpr.inputs import Input
 
 
@@ -22,6 +23,10 @@ class Classifier(nn.Module, ABC):
         paper: Authors, venue, year.
         eats: The `Input` of the paper; an instance may narrow it (`self.eats`) by its settings.
         smallest: Settings of the smallest sensible instance; contract tests use them.
+        standing: ``faithful``: architecture and recipe are public, and followed.
+            ``reconstruction``: much had to be chosen; the file lists what, and it does not claim
+            the paper's number. ``ours``: there is no paper.
+        uncertain: What is not known or differs, one line; empty where nothing does.
 
     Attributes:
         classes: Number of classes.
@@ -30,6 +35,8 @@ class Classifier(nn.Module, ABC):
 
     paper: ClassVar[str]
     smallest: ClassVar[dict[str, Any]]
+    standing: ClassVar[str] = "faithful"
+    uncertain: ClassVar[str] = ""
     eats: Input
     classes: int
     settings: dict[str, Any]
@@ -39,7 +46,8 @@ class Classifier(nn.Module, ABC):
         """Logits.
 
         Args:
-            x: ``(b, channels, size, size)`` float, as `eats` says.
+            x: ``(b, channels, size, size)`` float, as `eats` says; with several frames
+                ``(b, frames, channels, size, size)``.
 
         Returns:
             ``(b, classes)`` (a model with several heads documents its own width).
@@ -84,22 +92,73 @@ class ClosedForm(Classifier):
         """Fits the model to the training set.
 
         Args:
-            x: ``(n, channels, size, size)`` float32.
+            x: ``(n, channels, size, size)`` float32; with several frames ``(n, frames, ...)``.
             y: ``(n,)`` int64.
             persons: ``(n,)`` int64, who is shown: an inner cross-validation keeps them apart.
             seed: For whatever is random inside.
         """
 
 
+class Adaptive(Classifier):
+    """A model with choices: numbers that training first draws at random and a search then fixes.
+
+    Attributes:
+        adapting: While true, `loss` draws every choice anew for each batch, from torch's random
+            state; `forward` and `predict` always take what is chosen. `fit` sets it.
+    """
+
+    adapting: bool = False
+
+    @property
+    @abstractmethod
+    def choices(self) -> dict[str, tuple[float, ...]]:
+        """The values a search may take for each choice; empty where the settings leave none."""
+
+    @property
+    @abstractmethod
+    def chosen(self) -> dict[str, float]:
+        """What is chosen now, by the names of `choices`."""
+
+    @abstractmethod
+    def choose(self, values: Mapping[str, float]) -> None:
+        """Fixes choices; the others stay. They are saved with the weights.
+
+        Raises:
+            UserError: An unknown name, or a value out of its range.
+        """
+
+
+def input_shape(eats: Input) -> tuple[int, ...]:
+    """The shape of one clip.
+
+    >>> input_shape(Input(("u", "v"), 28)), input_shape(Input(("grey",), 28, frames=9))
+    ((2, 28, 28), (9, 1, 28, 28))
+    """
+    shape = (len(eats.channels), eats.size, eats.size)
+    return shape if eats.frames == 1 else (eats.frames, *shape)
+
+
 def check_input(x: Tensor, eats: Input) -> None:
     """Refuses a tensor that the model does not eat.
 
     Raises:
-        UserError: Wrong number of dimensions, channels, or side.
+        UserError: Wrong number of dimensions, frames, channels, or side.
     """
-    want = (len(eats.channels), eats.size, eats.size)
-    if x.ndim != 4 or tuple(x.shape[1:]) != want:
+    want = input_shape(eats)
+    if tuple(x.shape[1:]) != want:
+        frames = "" if eats.frames == 1 else f"; {eats.frames} frames"
         raise UserError(
-            f"expected a batch of {'x'.join(map(str, want))} ({', '.join(eats.channels)}), "
+            f"expected a batch of {'x'.join(map(str, want))} ({', '.join(eats.channels)}{frames}), "
             f"got a tensor of shape {tuple(x.shape)}"
         )
+
+
+def check_setting(what: str, value: str, known: Iterable[str]) -> None:
+    """Refuses a value that a setting does not take.
+
+    Raises:
+        UserError: `value` is none of `known`; the message names the nearest.
+    """
+    names = list(known)
+    if value not in names:
+        raise UserError(f"unknown {what} '{value}': {suggest(str(value), names)}")

@@ -36,6 +36,7 @@ class SmallCnn(Classifier):
 
     paper = "ours, none"
     eats = Input(("u", "v", "m"), 28, "tvl1", "relative")
+    standing = "ours"
     smallest: ClassVar[dict[str, Any]] = {}
 
     def __init__(

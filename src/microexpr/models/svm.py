@@ -59,6 +59,7 @@ class Svm(ClosedForm):
 
     paper = "Fan et al., LIBLINEAR, JMLR 2008"
     eats = Input(("u", "v", "strain"), 28, "tvl1", "minmax8")
+    standing = "ours"
     smallest: ClassVar[dict[str, Any]] = {"image": 8}
     weight: Tensor
     bias: Tensor

@@ -156,14 +156,14 @@ def _events(part: Stretch, unit: Array, threshold: float, motion: Motion) -> lis
 
 def _is_short(bump: Bump, fps: float) -> bool:
     """Whether it lasts no longer than a micro-expression, give or take a frame."""
-    return bump.complete and (bump.offset - bump.onset - 1) / fps <= LONGEST_MICRO
+    return bump.complete and (_length(bump) - 1) / fps <= LONGEST_MICRO
 
 
 def _long(part: Stretch, unit: Array, threshold: float, busy: Mask) -> Iterator[tuple[Bump, float]]:
     """Macro-expressions: a step away from rest and, later, back.
 
-    Marks in `busy` what they fill; and the surroundings of steps that do not come back, which are
-    changes of posture.
+    Marks in `busy` what they fill; and the surroundings of steps that neither come back nor bring
+    back, which are changes of posture.
     """
     size, level = activity(part.step), activity(part.step, unit)
     half, around = round(STEP * part.fps / 2), round(AFTER_POSTURE * part.fps)
@@ -171,8 +171,10 @@ def _long(part: Stretch, unit: Array, threshold: float, busy: Mask) -> Iterator[
         if busy[edge] or size[edge] < LEAST_MACRO or level[edge] < threshold:
             continue
         curve = along(part.place, part.step[edge], unit)
-        rest = (edge - half - round(FLANK * part.fps), edge - half + 1)
-        bump = outline(curve, min(edge + half, len(curve) - 1), rest, part.fps)
+        bump = _after(curve, edge, half, part.fps)
+        back = _after(-curve[::-1], len(curve) - 1 - edge, half, part.fps)
+        if back and back.complete and (not bump or _length(back) < _length(bump)):
+            continue  # the end of a movement; what follows is rest
         if bump is None:
             busy[max(edge - around, 0) : edge + around] = True
         elif bump.height > SLOWEST * size[edge]:
@@ -180,6 +182,16 @@ def _long(part: Stretch, unit: Array, threshold: float, busy: Mask) -> Iterator[
         elif not _is_short(bump, part.fps) and bump.height >= LEAST_MACRO:
             busy[max(bump.onset - half, 0) : bump.offset + 2 * half] = True
             yield bump, float(level[edge])
+
+
+def _length(bump: Bump) -> int:
+    return bump.offset - bump.onset
+
+
+def _after(curve: Array, edge: int, half: int, fps: float) -> Bump | None:
+    """The bump that a step is the rise of. On a curve turned round: the one it is the fall of."""
+    rest = (edge - half - round(FLANK * fps), edge - half + 1)
+    return outline(curve, min(edge + half, len(curve) - 1), rest, fps)
 
 
 def _short(
@@ -197,7 +209,7 @@ def _short(
         if bump is None or busy[bump.onset : bump.offset + 1].any():
             continue
         least = LEAST if _is_short(bump, part.fps) else LEAST_MACRO
-        if (bump.offset - bump.onset + 1) / part.fps >= SHORTEST and bump.height >= least:
+        if (_length(bump) + 1) / part.fps >= SHORTEST and bump.height >= least:
             busy[bump.onset : bump.offset + 1] = True
             yield bump, float(level[peak])
 

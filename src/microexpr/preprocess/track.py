@@ -83,20 +83,27 @@ class Tracker:
     def look(self, image: Image) -> Mesh | None:
         """The face in the next picture, uint8 RGB; None where it is not to be seen."""
         self._looks += 1
-        if self._last is not None and self._looks % CHECK_EVERY:
-            found = mesh(self.models, image, self._last)
-            if found.presence >= PRESENT:
-                return self._keep(found)
+        ways = (self._followed, self._searched)
+        for way in ways if self._looks % CHECK_EVERY else ways[::-1]:
+            found = way(image)
+            if found is not None and found.presence >= PRESENT:
+                self._last = found.points
+                return found
+        return None
+
+    def _followed(self, image: Image) -> Mesh | None:
+        return None if self._last is None else mesh(self.models, image, self._last)
+
+    def _searched(self, image: Image) -> Mesh | None:
         boxes = detect(self.models, image, self._borders())
         box = self._choose(boxes)
         if box is None:
             return None
         first = mesh(self.models, image, box)
         found = mesh(self.models, image, first.points)
-        if found.presence < PRESENT:
-            return None
-        self.faces = max(self.faces, len(boxes))
-        return self._keep(found)
+        if found.presence >= PRESENT:
+            self.faces = max(self.faces, len(boxes))
+        return found
 
     def _borders(self) -> tuple[float, ...]:
         """All at the first look; then one at a time, for a search through many empty pictures."""

@@ -1,7 +1,8 @@
 """Augmentation of flow fields: whatever moves the picture moves the vectors too.
 
-All functions take ``(b, channels, h, w)`` float tensors whose planes an `Input` names, draw from an
-explicit generator, and return a new tensor of the same shape.
+All functions take ``(b, channels, h, w)`` float tensors whose planes an `Input` names, or ``(b,
+frames, channels, h, w)`` and then treat all frames of a clip alike; they draw from an explicit
+generator and return a new tensor of the same shape.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ def mirror(x: Tensor, eats: Input) -> Tensor:
     if "u" not in eats.channels:
         return flipped
     u = eats.channels.index("u")
-    flipped[:, u] = (255.0 if eats.normalisation == "minmax8" else 0.0) - flipped[:, u]
+    whole = 255.0 if eats.normalisation == "minmax8" else 0.0
+    flipped[..., u, :, :] = whole - flipped[..., u, :, :]
     return flipped
 
 
 def random_mirror(x: Tensor, eats: Input, generator: Generator) -> Tensor:
     """Mirrors each clip with probability one half."""
     chosen = torch.rand(len(x), generator=generator) < 0.5
-    return torch.where(chosen.to(x.device)[:, None, None, None], mirror(x, eats), x)
+    chosen = chosen.to(x.device).view(-1, *[1] * (x.ndim - 1))
+    return torch.where(chosen, mirror(x, eats), x)
 
 
 def jitter(
@@ -48,7 +51,7 @@ def jitter(
     zoom scales them where they are in pixels.
 
     Args:
-        x: ``(b, channels, h, w)``.
+        x: ``(b, channels, h, w)`` or ``(b, frames, channels, h, w)``.
         eats: Names the planes.
         generator: Source of randomness.
         shift: Largest shift in pixels, uniform in both directions.
@@ -58,8 +61,10 @@ def jitter(
     Raises:
         UserError: Rotation of `minmax8` planes, whose u and v have lost their common scale.
     """
-    b, _, h, w = x.shape
-    draws = torch.rand(4, b, generator=generator).mul_(2).sub_(1).to(x)
+    planes = x.reshape(-1, *x.shape[-3:])
+    h, w = x.shape[-2:]
+    draws = torch.rand(4, len(x), generator=generator).mul_(2).sub_(1).to(x)
+    draws = draws.repeat_interleave(len(planes) // max(len(x), 1), dim=1)
     angle, scale = draws[0] * math.radians(rotate), 1 + draws[1] * zoom
     cos, sin = torch.cos(angle), torch.sin(angle)
     # affine_grid asks where each output pixel comes from, so this is the inverse movement, in
@@ -69,9 +74,9 @@ def jitter(
         torch.stack([cos / scale, sin / scale / ratio, -draws[2] * shift * 2 / w], dim=1),
         torch.stack([-sin / scale * ratio, cos / scale, -draws[3] * shift * 2 / h], dim=1),
     ]
-    grid = F.affine_grid(torch.stack(rows, dim=1), list(x.shape), align_corners=False)
-    moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    return _turn(moved, eats, cos, sin, scale) if rotate or zoom else moved
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(planes.shape), align_corners=False)
+    moved = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+    return (_turn(moved, eats, cos, sin, scale) if rotate or zoom else moved).view(x.shape)
 
 
 def _turn(x: Tensor, eats: Input, cos: Tensor, sin: Tensor, scale: Tensor) -> Tensor:

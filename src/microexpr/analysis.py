@@ -1,0 +1,383 @@
+"""A video in; its facial movements and, where the model is sure enough, their emotion out.
+
+The road: face points (`preprocess.track`), motion of the regions, spotting, and for each movement a
+closer look: flow from onset to apex, the model's reading of it, the regions that moved, the action
+units that this suggests, and how well all of it could be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from microexpr.errors import UserError
+from microexpr.inputs import Input
+from microexpr.preprocess.align import FACE, grey
+from microexpr.preprocess.apex import apex as find_apex
+from microexpr.preprocess.closeup import (
+    Closeup,
+    closeup,
+    model_input,
+    own_flow,
+    region_shift,
+)
+from microexpr.preprocess.face import load_face_models
+from microexpr.preprocess.motion import REGIONS, Motion, motion
+from microexpr.preprocess.spot import LONGEST_MICRO, RATE_ADVISED, Event, Spotting, spot
+from microexpr.preprocess.track import Track, points_at, track
+from microexpr.preprocess.units import Suggestion, most_active, region_name, suggest_units
+from microexpr.training.checkpoint import Checkpoint, load_checkpoint
+from microexpr.training.default import ModelCard, default_card, load_default
+from microexpr.video import VideoInfo, open_video
+
+CONFIDENCE = 0.6  # mean probability below which no emotion is named
+AGREEMENT = 0.7  # share of the readings that must agree on it
+STEP = 0.01  # seconds by which onset and apex are moved for the further readings
+MOST_TURNED = 20.0  # degrees of yaw or pitch beyond which the face is seen too much from the side
+SMALLEST_EYES = 40.0  # pixels between the eyes below which details are lost
+BLURRED = 20.0  # variance of the Laplacian, see `Track.blur`
+DARK, BRIGHT = 50.0, 205.0  # mean grey of the face
+
+Array = NDArray[np.float32]
+Watch = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFrames:
+    """Known frames of one movement; with them nothing is spotted.
+
+    Attributes:
+        onset: Frame number.
+        apex: Frame number; None: found between onset and offset.
+        offset: Frame number; None: the apex.
+    """
+
+    onset: int
+    apex: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the model makes of a movement, read ten times.
+
+    Onset and apex are moved by a hundredth of a second (at least a frame), one at a time, and each
+    of the five pairs is read as it is and mirrored. The spread tells how much the answer hangs on
+    where exactly the movement begins and peaks; it is no interval of confidence.
+
+    Attributes:
+        labels: The model's classes.
+        probabilities: Mean over the readings.
+        lowest: Smallest of the readings.
+        highest: Largest.
+        agreement: Share of the readings whose first choice is that of the mean.
+        emotion: The first choice; None where the model abstains.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
+    agreement: float
+    emotion: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegionMotion:
+    """How far one region moved, in hundredths of the distance between the eyes."""
+
+    name: str
+    right: float
+    down: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A movement and all that is said about it.
+
+    Attributes:
+        event: When, how far, how sure.
+        reading: The model's; None where the face could not be seen at its onset.
+        quality: ``"good"``, ``"fair"`` (one thing in the way) or ``"poor"``.
+        problems: What was in the way, one line each.
+        regions: The five that moved most.
+        units: Action units suggested.
+    """
+
+    event: Event
+    reading: Reading | None
+    quality: str
+    problems: tuple[str, ...]
+    regions: tuple[RegionMotion, ...]
+    units: tuple[Suggestion, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """All that was found in a recording.
+
+    Attributes:
+        video: The recording.
+        track: The face in it.
+        spotting: Activity, blinks, stretches not analysed, warnings.
+        findings: The movements in order of time.
+        card: The model.
+        labels: Its classes.
+        confidence: Below it no emotion is named.
+        given: Whether the key frames were given, not spotted.
+    """
+
+    video: VideoInfo
+    track: Track
+    spotting: Spotting
+    findings: tuple[Finding, ...]
+    card: ModelCard
+    labels: tuple[str, ...]
+    confidence: float
+    given: bool
+
+    @property
+    def face_seen(self) -> bool:
+        """Whether there was a face in any frame."""
+        return bool((~np.isnan(self.track.size)).any())
+
+
+def analyze(
+    path: Path | str,
+    *,
+    model: Path | None = None,
+    face: int = 0,
+    key_frames: KeyFrames | None = None,
+    confidence: float = CONFIDENCE,
+    fps: float | None = None,
+    watch: Watch = lambda what, done, of: None,
+) -> Analysis:
+    """Analyses one recording.
+
+    Args:
+        path: A video, an animation, or a folder of frames.
+        model: Checkpoint; None for the default one.
+        face: Which of several faces, the largest being 0.
+        key_frames: Of the one movement that is there, if they are known.
+        confidence: Mean probability below which no emotion is named, 0..1.
+        fps: Frame rate of a folder of frames; overrules that of a file.
+        watch: Called with (what, done, of).
+
+    Returns:
+        Without events where no face was seen; `Analysis.face_seen` tells.
+
+    Raises:
+        UserError: The recording or the checkpoint cannot be read, has one frame or fewer than 12 a
+            second, or the key frames do not fit.
+    """
+    if not 0 <= confidence <= 1:
+        raise UserError(f"the confidence must lie between 0 and 1, got {confidence}")
+    video = open_video(path, fps)
+    if video.frames < 2:
+        raise UserError(f"{video.path} has a single frame; a movement needs at least two")
+    checkpoint, card = _model(model)
+    watch("steps", 0, 4)
+    found = track(load_face_models(), video, face)
+    watch("steps", 1, 4)
+    moved = _motion(video, found)
+    watch("steps", 2, 4)
+    spotting = spot(moved, video.fps or 0.0)
+    if key_frames is not None:
+        event = _given(video, found, key_frames)
+        spotting = replace(spotting, events=() if event is None else (event,))
+    watch("steps", 3, 4)
+    findings = tuple(
+        _finding(video, found, spotting, event, checkpoint, confidence) for event in spotting.events
+    )
+    watch("steps", 4, 4)
+    return Analysis(
+        video=video,
+        track=found,
+        spotting=spotting,
+        findings=findings,
+        card=card,
+        labels=checkpoint.labels,
+        confidence=confidence,
+        given=key_frames is not None,
+    )
+
+
+def _model(path: Path | None) -> tuple[Checkpoint, ModelCard]:
+    if path is None:
+        return load_default(), default_card()
+    return load_checkpoint(path), ModelCard(name=path.name)
+
+
+def _motion(video: VideoInfo, found: Track) -> Motion:
+    """The motion of the regions; all NaN, without reading the video again, where no face is."""
+    if not np.isnan(found.size).all():
+        return motion(video, found)
+    shift = np.full((video.frames, len(REGIONS), 2), np.nan, np.float32)
+    return Motion(video.times, video.numbers, shift, shift[:, 0])
+
+
+def _given(video: VideoInfo, found: Track, frames: KeyFrames) -> Event | None:
+    """The movement between known key frames; None where no face is seen in the whole recording."""
+    offset = frames.apex if frames.offset is None else frames.offset
+    if offset is None:
+        raise UserError("with --onset give --apex, --offset or both")
+    apex = offset if frames.apex is None else frames.apex
+    if not frames.onset < apex <= offset:
+        raise UserError(f"need onset < apex <= offset, got {frames.onset}, {apex}, {offset}")
+    if np.isnan(found.size).all():
+        return None
+    seen = closeup(video, found, frames.onset, apex, offset)
+    if frames.apex is None:
+        views = np.stack([grey(face) for face in seen.faces])
+        at = max(find_apex(views, seen.onset, seen.offset), seen.onset + 1)
+        seen = replace(seen, apex=at)
+    shift = region_shift(own_flow(seen.faces, seen.onset, seen.apex, "tvl1", FACE))
+    return _known_event(seen, shift)
+
+
+def _known_event(seen: Closeup, shift: Array) -> Event:
+    ends = seen.onset, seen.apex, seen.offset
+    times = [float(seen.times[i]) for i in ends]
+    strongest = np.sort(np.linalg.norm(shift, axis=1))[-5:]
+    return Event(
+        "micro" if times[2] - times[0] <= LONGEST_MICRO else "macro",
+        *(int(seen.numbers[i]) for i in ends),
+        *times,
+        score=float("nan"),
+        displacement=float(strongest.mean()),
+        shift=shift,
+    )
+
+
+def _finding(
+    video: VideoInfo,
+    found: Track,
+    spotting: Spotting,
+    event: Event,
+    checkpoint: Checkpoint,
+    confidence: float,
+) -> Finding:
+    step = max(1, round(STEP * (video.fps or 0)))
+    reading = None
+    if points_at(found, event.onset_time) is not None:
+        seen = closeup(video, found, event.onset, event.apex, event.offset, step)
+        reading = read_emotion(seen, checkpoint, confidence, step)
+    problems = _problems(video, found, spotting, event)
+    regions = tuple(
+        RegionMotion(
+            region_name(REGIONS[i]),
+            round(100 * float(event.shift[i, 0]), 2),
+            round(100 * float(event.shift[i, 1]), 2),
+        )
+        for i in most_active(event.shift)
+    )
+    return Finding(
+        event=event,
+        reading=reading,
+        quality=("good", "fair", "poor")[min(len(problems), 2)],
+        problems=problems,
+        regions=regions,
+        units=tuple(suggest_units(event.shift)),
+    )
+
+
+def read_emotion(
+    seen: Closeup, checkpoint: Checkpoint, confidence: float = CONFIDENCE, step: int = 1
+) -> Reading:
+    """Reads the emotion of one movement ten times, see `Reading`.
+
+    Args:
+        seen: From `closeup`, with `step` frames beside onset and apex.
+        checkpoint: The model and its classes.
+        confidence: Mean probability below which the model abstains.
+        step: Frames by which onset and apex are moved.
+    """
+    wants, start, top = checkpoint.model.eats, seen.onset, seen.apex
+
+    def beside(at: int, by: int) -> int:
+        return int(np.abs(seen.numbers - (seen.numbers[at] + by)).argmin())
+
+    pairs = [(start, top)]
+    pairs += [(beside(start, by), top) for by in (-step, step)]
+    pairs += [(start, beside(top, by)) for by in (-step, step)]
+    planes = [model_input(seen, wants, a, b) if a < b else None for a, b in pairs]
+    kept = np.stack([plane for plane in planes if plane is not None])
+    both = np.concatenate([kept, mirrored(kept, wants)])
+    with torch.no_grad():
+        _, probabilities = checkpoint.model.predict(torch.from_numpy(both))
+    return combine(probabilities.numpy().astype(np.float64), checkpoint.labels, confidence)
+
+
+def mirrored(planes: Array, wants: Input) -> Array:
+    """Model inputs of the mirrored face: the picture turned round and u negated.
+
+    Args:
+        planes: ``(..., channels, size, size)``.
+        wants: What they are; in ``minmax8`` u is mirrored within 0..255.
+    """
+    turned = planes[..., ::-1].copy()
+    if "u" in wants.channels:
+        u = wants.channels.index("u")
+        zero = 255 if wants.normalisation == "minmax8" else 0
+        turned[..., u, :, :] = zero - turned[..., u, :, :]
+    return turned
+
+
+def combine(
+    probabilities: NDArray[np.float64], labels: tuple[str, ...], confidence: float
+) -> Reading:
+    """Several readings of one movement made into one.
+
+    Args:
+        probabilities: ``(readings, classes)``.
+        labels: The classes.
+        confidence: Mean probability below which no emotion is named.
+
+    >>> sure = np.array([[0.9, 0.1], [0.8, 0.2]])
+    >>> combine(sure, ("negative", "positive"), 0.6).emotion
+    'negative'
+    >>> combine(sure, ("negative", "positive"), 0.9).emotion is None
+    True
+    """
+    mean = probabilities.mean(axis=0)
+    first = int(mean.argmax())
+    agreement = float((probabilities.argmax(axis=1) == first).mean())
+    named = mean[first] >= confidence and agreement >= AGREEMENT
+    return Reading(
+        labels=labels,
+        probabilities=tuple(mean.round(4).tolist()),
+        lowest=tuple(probabilities.min(axis=0).round(4).tolist()),
+        highest=tuple(probabilities.max(axis=0).round(4).tolist()),
+        agreement=round(agreement, 3),
+        emotion=labels[first] if named else None,
+    )
+
+
+def _problems(video: VideoInfo, found: Track, spotting: Spotting, event: Event) -> tuple[str, ...]:
+    """What stood in the way of seeing a movement well."""
+    span = (found.times >= event.onset_time - 0.1) & (found.times <= event.offset_time + 0.1)
+    turned = max(_typical(np.abs(found.yaw), span), _typical(np.abs(found.pitch), span))
+    exposure = _typical(found.exposure, span, default=128.0)
+    checks = {
+        f"{video.fps or 0:.0f} frames per second are few": (video.fps or 0) < RATE_ADVISED,
+        f"the face is turned by {turned:.0f} degrees": turned > MOST_TURNED,
+        "the face is small": _typical(found.size, span, default=1e6) < SMALLEST_EYES,
+        "the face is blurred": _typical(found.blur, span, default=1e6) < BLURRED,
+        "the face is too dark": exposure < DARK,
+        "the face is too bright": exposure > BRIGHT,
+        "the eyes blink meanwhile": any(
+            a < event.offset_time and event.onset_time < b for a, b in spotting.blinks
+        ),
+        "the recording or the sight of the face ends before the movement": not event.complete,
+    }
+    return tuple(problem for problem, there in checks.items() if there)
+
+
+def _typical(values: Array, span: NDArray[np.bool_], default: float = 0.0) -> float:
+    chosen = values[span & ~np.isnan(values)]
+    return float(np.median(chosen)) if chosen.size else default

@@ -1,0 +1,1 @@
+"""What people look at: the page of an analysis and the files beside it."""
