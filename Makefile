@@ -20,6 +20,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 check: $(READY) lint
+	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python -m pytest -q -n 2 -m slow
 
 $(READY): pyproject.toml constraints.txt $(wildcard setup.py native/*)

@@ -1,11 +1,13 @@
 """Builds the native library, where there is a compiler; pyproject.toml says all the rest."""
 
+from pathlib import Path
+
 from setuptools import Extension, setup
 
 NATIVE = Extension(
     "microexpr._native",
     sources=[f"native/{name}.cpp" for name in ("api", "portable", "avx2", "avx512")],
-    depends=[f"native/{name}.h" for name in ("kernels", "lanes", "scan", "tvl1")],
+    depends=sorted(map(str, Path("native").glob("*.h"))),
     # -O3 for the loops; no -march: every instruction set has its own source file, chosen at run
     # time. -fno-math-errno and -fno-trapping-math change no result.
     extra_compile_args=[

@@ -116,18 +116,15 @@ void reduce(const float* partial, int64_t blocks, int64_t orders, int64_t all_ro
             }
 }
 
+// work(i, thread) for all i < count. One thread opens no parallel region: threads of regions inside
+// it would be made anew each time.
 template <class Work>
-void each_window(int threads, int64_t windows, Work work) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t w = 0; w < windows; ++w) work(w, w + 1, omp_get_thread_num());
-}
-
-template <class Work>
-void each_block(int threads, int64_t windows, Work work) {
-    const int64_t blocks = partial_blocks(windows);
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t b = 0; b < blocks; ++b)
-        work(b, b * windows / blocks, (b + 1) * windows / blocks, omp_get_thread_num());
+void each(int threads, int64_t count, Work work) {
+    if (threads == 1)
+        for (int64_t i = 0; i < count; ++i) work(i, 0);
+    else
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int64_t i = 0; i < count; ++i) work(i, omp_get_thread_num());
 }
 
 }  // namespace
@@ -155,8 +152,8 @@ EXPORT int microexpr_order_conv(int threads, int64_t windows, int64_t orders, in
     const int64_t order_at = cut.add(orders * length), weight_at = cut.add(orders * 3 * padded);
     const int64_t scratch = Workspace::round_up(k.conv_scratch(c), 16);
     const int64_t scratch_at = cut.add(threads * scratch);
-    const int64_t block = orders * 3 * padded;
-    const int64_t partial_at = cut.add(grad ? partial_blocks(windows) * block : 0);
+    const int64_t block = orders * 3 * padded, blocks = partial_blocks(windows);
+    const int64_t partial_at = cut.add(grad ? blocks * block : 0);
     float* memory = workspace.reserve(cut.total);
     if (!memory) return kNoMemory;
     if (!narrow_orders(order, orders, length, (int32_t*)(memory + order_at)))
@@ -165,17 +162,17 @@ EXPORT int microexpr_order_conv(int threads, int64_t windows, int64_t orders, in
     c.order = (const int32_t*)(memory + order_at);
     c.weight = memory + weight_at;
     if (!grad) {
-        each_window(threads, windows, [&](int64_t begin, int64_t end, int thread) {
-            k.conv(c, begin, end, memory + scratch_at + thread * scratch);
+        each(threads, windows, [&](int64_t w, int thread) {
+            k.conv(c, w, w + 1, memory + scratch_at + thread * scratch);
         });
         return kOk;
     }
-    each_block(threads, windows, [&](int64_t b, int64_t begin, int64_t end, int thread) {
-        k.conv_backward(c, begin, end, memory + scratch_at + thread * scratch,
+    each(threads, blocks, [&](int64_t b, int thread) {
+        k.conv_backward(c, b * windows / blocks, (b + 1) * windows / blocks,
+                        memory + scratch_at + thread * scratch,
                         memory + partial_at + b * block);
     });
-    reduce(memory + partial_at, partial_blocks(windows), orders, 3, 0, 3, channels, padded,
-           dweight);
+    reduce(memory + partial_at, blocks, orders, 3, 0, 3, channels, padded, dweight);
     return kOk;
 }
 
@@ -213,13 +210,14 @@ EXPORT int microexpr_window_scan(int threads, int64_t windows, int64_t orders, i
     c.skip = memory + skip_at;
     c.bias = memory + bias_at;
     if (!grad) {
-        each_window(threads, windows, [&](int64_t begin, int64_t end, int thread) {
-            k.scan(c, begin, end, memory + scratch_at + thread * scratch);
+        each(threads, windows, [&](int64_t w, int thread) {
+            k.scan(c, w, w + 1, memory + scratch_at + thread * scratch);
         });
         return kOk;
     }
-    each_block(threads, windows, [&](int64_t b, int64_t begin, int64_t end, int thread) {
-        k.scan_backward(c, begin, end, memory + scratch_at + thread * scratch,
+    each(threads, blocks, [&](int64_t b, int thread) {
+        k.scan_backward(c, b * windows / blocks, (b + 1) * windows / blocks,
+                        memory + scratch_at + thread * scratch,
                         memory + partial_at + b * block);
     });
     const float* partial = memory + partial_at;
@@ -242,7 +240,7 @@ EXPORT int microexpr_tvl1(int threads, int64_t pairs, int64_t height, int64_t wi
     const int64_t scratch = Workspace::round_up(k.tvl1_scratch(height, width, within), 16);
     float* memory = workspace.reserve(across * scratch);
     if (!memory) return kNoMemory;
-    each_window(across, pairs, [&](int64_t pair, int64_t, int thread) {
+    each(across, pairs, [&](int64_t pair, int thread) {
         k.tvl1(frames0 + pair * size, frames1 + pair * size, height, width, flow + pair * 2 * size,
                memory + thread * scratch, within);
     });

@@ -41,9 +41,11 @@ struct Kernels {
     int64_t (*conv_scratch)(const ConvCall&);  // in floats
     int64_t (*scan_scratch)(const ScanCall&);
     void (*conv)(const ConvCall&, int64_t begin, int64_t end, float* scratch);
-    void (*conv_backward)(const ConvCall&, int64_t begin, int64_t end, float* scratch, float* partial);
+    void (*conv_backward)(const ConvCall&, int64_t begin, int64_t end, float* scratch,
+                          float* partial);
     void (*scan)(const ScanCall&, int64_t begin, int64_t end, float* scratch);
-    void (*scan_backward)(const ScanCall&, int64_t begin, int64_t end, float* scratch, float* partial);
+    void (*scan_backward)(const ScanCall&, int64_t begin, int64_t end, float* scratch,
+                          float* partial);
     // Optical flow of one pair of grey frames (h, w): (h, w, 2).
     int64_t (*tvl1_scratch)(int64_t height, int64_t width, int threads);
     void (*tvl1)(const uint8_t* frame0, const uint8_t* frame1, int64_t height, int64_t width,

@@ -15,7 +15,7 @@ int64_t min_count(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // ---- depthwise convolution, kernel 3, zero padding, then SiLU ----
 
-int64_t conv_scratch(const ConvCall& c) { return 4 * c.length * LANES; }
+int64_t conv_scratch(const ConvCall& c) { return 3 * c.length * LANES; }
 
 void load_tokens(const float* from, int64_t length, int64_t stride, int64_t count, vec* to) {
     for (int64_t t = 0; t < length; ++t) to[t] = load(from + t * stride, count);
@@ -48,7 +48,8 @@ void conv(const ConvCall& c, int64_t begin, int64_t end, float* scratch) {
                 }
             }
             if (c.summed)
-                for (int64_t t = 0; t < l; ++t) store(c.out + (w * l + t) * d + first, sum[t], count);
+                for (int64_t t = 0; t < l; ++t)
+                    store(c.out + (w * l + t) * d + first, sum[t], count);
         }
 }
 

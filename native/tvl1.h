@@ -4,14 +4,11 @@
 // its dual p until u moves by less than epsilon (root mean square) in one iteration.
 //
 // What makes it fast: one sweep over the rows does a whole iteration (the dual step of a row
-// follows the primal step of the next), the frame and its two gradients are warped together, and
-// the median filter sorts each column of five once for the five windows that contain it.
+// follows the primal step of the next), and the frame and its two gradients are warped together.
 //
 // Included once per instruction set; see lanes.h.
 #include "kernels.h"
-#include "lanes.h"
-
-#include <omp.h>
+#include "median.h"
 
 namespace {
 
@@ -20,35 +17,7 @@ const int kScales = 5, kWarps = 5, kOuter = 10, kInner = 30;
 const double kScaleStep = 0.8;
 const int64_t kSmallestSide = 16;  // of a scale that is still used
 const int64_t kBand = 16;          // rows; shorter bands are not worth a thread
-const float kFlat = 1.1920929e-7f; // a squared gradient below this says nothing
-
-// Rows of floats with LANES spare ones on either side, so that a kernel may read and write whole
-// vectors, and neighbours, without asking where the row ends. There is one spare row above.
-struct Image {
-    float* data;
-    int64_t height, width, stride;
-    float* row(int64_t y) const { return data + y * stride; }
-};
-
-// The caller's memory, handed out piece by piece, each zeroed and aligned to 64 bytes.
-struct Memory {
-    float* next;
-    float* take(int64_t floats) {
-        float* piece = next;
-        std::memset(piece, 0, sizeof(float) * floats);
-        next += (floats + 15) / 16 * 16;
-        return piece;
-    }
-};
-
-int64_t image_stride(int64_t width) { return (width + LANES - 1) / LANES * LANES + 2 * LANES; }
-
-Image take_image(Memory& memory, int64_t height, int64_t width) {
-    const int64_t stride = image_stride(width);
-    return {memory.take((height + 1) * stride) + stride + LANES, height, width, stride};
-}
-
-int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
+const float kFlat = 1.1920929e-7f;  // a squared gradient below this says nothing
 
 // ---- pyramid ----
 
@@ -274,107 +243,7 @@ float iterate(const Level& s, float limit, int threads) {
     return result;
 }
 
-// ---- median filter, five by five, edges repeated ----
-
-INLINE void order(vec& a, vec& b) {
-    const vec low = min(a, b);
-    b = max(a, b);
-    a = low;
-}
-
-INLINE void sort5(vec* v) {
-    order(v[0], v[1]);
-    order(v[3], v[4]);
-    order(v[2], v[4]);
-    order(v[2], v[3]);
-    order(v[1], v[4]);
-    order(v[0], v[3]);
-    order(v[0], v[2]);
-    order(v[1], v[3]);
-    order(v[1], v[2]);
-}
-
-// Leaves the least of N values first and the largest last.
-template <int N>
-INLINE void extremes(vec* v) {
-#pragma GCC unroll 8
-    for (int i = 0; i < N / 2; ++i) order(v[i], v[N - 1 - i]);
-#pragma GCC unroll 8
-    for (int i = 1; i < (N + 1) / 2; ++i) order(v[0], v[i]);
-#pragma GCC unroll 8
-    for (int i = N / 2; i < N - 1; ++i) order(v[i], v[N - 1]);
-}
-
-// The median of 25 from their five columns, each sorted: rank[r] + c is the r-th least of column c.
-// Sorting the rows as well leaves both rows and columns sorted, so that only the three middle
-// diagonals can hold the median. Of those 13, least and largest are struck out in turn.
-INLINE vec median25(const float* const* rank) {
-    vec m[5][5];
-#pragma GCC unroll 5
-    for (int r = 0; r < 5; ++r) {
-#pragma GCC unroll 5
-        for (int c = 0; c < 5; ++c) m[r][c] = load(rank[r] + c - 2);
-        sort5(m[r]);
-    }
-    vec v[8] = {m[0][3], m[1][2], m[2][1], m[3][0], m[1][4], m[2][3], m[3][2], m[4][1]};
-    order(v[0], v[1]), order(v[0], v[2]), order(v[0], v[3]);  // the least is among the first four
-    order(v[4], v[7]), order(v[5], v[7]), order(v[6], v[7]);  // the largest among the last four
-    v[7] = m[0][4];
-    extremes<7>(v + 1);
-    v[7] = m[1][3];
-    extremes<6>(v + 2);
-    v[7] = m[2][2];
-    extremes<5>(v + 3);
-    v[7] = m[3][1];
-    extremes<4>(v + 4);
-    v[7] = m[4][0];
-    extremes<3>(v + 5);
-    return v[6];
-}
-
-void repeat_edges(const Image& image) {
-    for (int64_t y = 0; y < image.height; ++y) {
-        float *row = image.row(y), *end = row + image.width;
-        row[-2] = row[-1] = row[0];
-        end[0] = end[1] = end[-1];
-    }
-}
-
-// `sorted` holds five rows.
-void median_row(const Image& from, const Image& to, int64_t y, float* sorted) {
-    const float* rows[5];
-    float* rank[5];
-    for (int i = 0; i < 5; ++i) {
-        rows[i] = from.row(clamp(y + i - 2, 0, from.height - 1));
-        rank[i] = sorted + i * from.stride + LANES;
-    }
-    for (int64_t x = -LANES; x < from.width + 2; x += LANES) {
-        vec column[5];
-        for (int i = 0; i < 5; ++i) column[i] = load(rows[i] + x);
-        sort5(column);
-        for (int i = 0; i < 5; ++i) store(rank[i] + x, column[i]);
-    }
-    for (int64_t x = 0; x < from.width; x += LANES) {
-        const float* at[5] = {rank[0] + x, rank[1] + x, rank[2] + x, rank[3] + x, rank[4] + x};
-        store(to.row(y) + x, median25(at));
-    }
-}
-
-// ---- the whole ----
-
-template <class Work>
-void each_row(int64_t rows, int threads, Work work) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t y = 0; y < rows; ++y) work(y, omp_get_thread_num());
-}
-
-void median_filter(const Level& s, const Image& image, int threads) {
-    std::memcpy(s.copy.row(0), image.row(0), sizeof(float) * image.height * image.stride - LANES);
-    repeat_edges(s.copy);
-    each_row(image.height, threads, [&](int64_t y, int thread) {
-        median_row(s.copy, image, y, s.sorted + 5 * image.stride * thread);
-    });
-}
+// ---- one scale ----
 
 void solve(const Level& s, const Quads& second, int threads) {
     const double area = (double)s.frame.height * (double)s.frame.width;
@@ -383,8 +252,8 @@ void solve(const Level& s, const Quads& second, int threads) {
         each_row(s.frame.height, threads, [&](int64_t y, int) { warp_row(s, second, y); });
         float moved = 2 * limit;
         for (int outer = 0; outer < kOuter && moved > limit; ++outer) {
-            median_filter(s, s.u1, threads);
-            median_filter(s, s.u2, threads);
+            median_filter(s.u1, s.copy, s.sorted, threads);
+            median_filter(s.u2, s.copy, s.sorted, threads);
             moved = iterate(s, limit, threads);
         }
     }

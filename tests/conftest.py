@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -24,3 +26,15 @@ def shared_data() -> Path:
 def flow442_root(shared_data: Path) -> Path:
     """Folder of the 442 published flow images."""
     return shared_data / "flow442"
+
+
+@pytest.fixture(scope="session")
+def trees() -> ModuleType:
+    """The makers of miniature data sets, `tests/datasets/trees.py`."""
+    path = Path(__file__).parent / "datasets" / "trees.py"
+    spec = importlib.util.spec_from_file_location("microexpr_test_trees", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

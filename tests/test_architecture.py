@@ -37,11 +37,13 @@ FLOORS = {
     "preprocess": 2,
     "models": 2,
     "film": 3,
+    "preparation": 3,
     "training": 3,
     "evaluation": 4,
     "analysis": 4,
     "app": 5,
     "demo": 5,
+    "doctor": 5,
     "cli": 6,
     "__main__": 7,
 }

@@ -223,6 +223,93 @@ def train(
 
 
 @app.command()
+def analyze(
+    videos: Annotated[
+        list[Path], typer.Argument(help="Videos, folders of videos, or folders of frames.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the results; of several videos, one folder each in it.")
+    ],
+    model: Annotated[
+        Path | None, typer.Option(help="Checkpoint; default: one trained on synthetic faces.")
+    ] = None,
+    face: Annotated[int, typer.Option(help="Which face: 0 the largest, 1 the next ...")] = 0,
+    onset: Annotated[
+        int | None, typer.Option(help="Known frame numbers: nothing is spotted then.")
+    ] = None,
+    apex: Annotated[int | None, typer.Option(help="See --onset.")] = None,
+    offset: Annotated[int | None, typer.Option(help="See --onset.")] = None,
+    confidence: Annotated[
+        float, typer.Option(help="Probability below which no emotion is named.")
+    ] = 0.6,
+    fps: Annotated[
+        float | None, typer.Option(help="Frame rate of a folder of frames; overrules a file's.")
+    ] = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Find the micro-expressions in videos; write a page, tables and an annotated video."""
+    from microexpr.analysis import key_frames
+    from microexpr.app.outputs import Settings, analyze_all, exit_code
+
+    known = key_frames(onset, apex, offset)
+    settings = Settings(model, face, known, confidence, fps)
+    with _progress("analyze") as watch:
+        outcomes = analyze_all(videos, out, settings, jobs, watch)
+    _print_outcomes(outcomes, as_json)
+    if exit_code(outcomes):
+        raise typer.Exit(exit_code(outcomes))
+
+
+@app.command()
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="Name of the data set: `microexpr datasets`.")],
+    root: Annotated[Path, typer.Argument(help="Its folder.")],
+    out: Annotated[Path, typer.Option(help="Folder of the store; data sets may share one.")],
+    wants: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="KEY=VALUE of what is stored; default: flow of 224 pixels."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, a setting of the data set.")
+    ] = None,
+    sheet: Annotated[int, typer.Option(help="Clips on the contact sheet; 0: no sheet.")] = 8,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a data set's frames into flow, once; killed and started again, it goes on."""
+    from microexpr.preparation import prepare_dataset, summary
+
+    with _progress(f"prepare {dataset}") as watch:
+        done = prepare_dataset(dataset, root, out, wants or [], setting or [], sheet, jobs, watch)
+    print(json.dumps(done, indent=2) if as_json else summary(done))
+    if done["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    dataset: Annotated[str | None, typer.Argument(help="Name of a data set.")] = None,
+    root: Annotated[Path | None, typer.Argument(help="Its folder.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, a setting of the data set.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is installed and works; for a data set's folder, what is there and what is not."""
+    from dataclasses import asdict
+
+    from microexpr.doctor import examine, render, worst
+
+    found = examine(dataset, root, setting or [])
+    print(
+        json.dumps([asdict(finding) for finding in found], indent=2) if as_json else render(found)
+    )
+    if worst(found) == "wrong":
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/demo"),
     jobs: Jobs = None,
@@ -236,6 +323,20 @@ def demo(
     with _progress("demo") as watch:
         run_experiment(demo_experiment(), None, out, workers, watch)
     _print_report(out)
+
+
+def _print_outcomes(outcomes: list[Any], as_json: bool) -> None:
+    """One line a video: what was found and where the page is; errors on stderr."""
+    if as_json:
+        reports = [outcome.report for outcome in outcomes if outcome.report]
+        print(json.dumps(reports[0] if len(outcomes) == len(reports) == 1 else reports, indent=2))
+    for outcome in outcomes:
+        if outcome.error:
+            print(f"error: {outcome.error}", file=sys.stderr)
+        elif not as_json:
+            before = " (done before)" if outcome.skipped else ""
+            print(f"{outcome.job.video}: {outcome.report['summary']}{before}")
+            print(f"  {outcome.job.out / 'report.html'}")
 
 
 def _print_report(folder: Path) -> None:

@@ -103,8 +103,9 @@ def contact_sheet(
             sheet[top : top + height, left : left + width] = (
                 picture if picture.ndim == 3 else picture[..., None]
             )
+    longest = max((len(line) for label in labels for line in label.splitlines()), default=0)
     figure = _figure(
-        across * side + 0.09 * max(map(len, labels)) + 0.3,
+        across * side + 0.09 * longest + 0.3,
         len(rows) * side * height / width + 0.35 * bool(title) + 0.3 * bool(columns) + 0.2,
     )
     axes = figure.add_subplot()

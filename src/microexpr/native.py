@@ -76,7 +76,7 @@ def _cut_short(path: Path) -> bool:
     if len(header) < 64 or not header.startswith(b"\x7fELF\x02\x01"):
         return False  # another format, or no library at all: the loader says so itself
     offset, size, count = struct.unpack("<40xQ10xHH2x", header)
-    return path.stat().st_size < offset + size * count
+    return bool(path.stat().st_size < offset + size * count)
 
 
 def _refuse(reason: str) -> None:

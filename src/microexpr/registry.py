@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from microexpr.errors import UserError, suggest
@@ -66,3 +68,33 @@ def check_settings(what: str, build: Any, settings: dict[str, Any], reserved: se
     for key in settings:
         if key not in known:
             raise UserError(f"{what} has no setting '{key}': {suggest(key, known)}")
+
+
+def parse_settings(what: str, words: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings written as ``KEY=VALUE``, each as its default is: number, yes or no, list, text.
+
+    >>> parse_settings("a model", ["size=28", "names=u,v"], {"size": 224, "names": ("u",)})
+    {'size': 28, 'names': ('u', 'v')}
+
+    Raises:
+        UserError: Not of that form, an unknown key, or a value of another kind.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"{what}: expected KEY=VALUE, got '{word}'")
+        if key not in defaults:
+            raise UserError(f"{what} has no setting '{key}': {suggest(key, defaults)}")
+        default = defaults[key]
+        if isinstance(default, bool):
+            if value not in {"true", "false"}:
+                raise UserError(f"{what}: {key} is true or false, not '{value}'")
+            found[key] = value == "true"
+        elif isinstance(default, int):
+            if not re.fullmatch(r"-?[0-9]+", value):
+                raise UserError(f"{what}: {key} is a whole number, not '{value}'")
+            found[key] = int(value)
+        else:
+            found[key] = tuple(value.split(",")) if isinstance(default, tuple) else value
+    return found

@@ -153,6 +153,9 @@ def _stream(path: Path) -> Iterator[tuple[Any, Any]]:
             if not shown:
                 kinds = ", ".join(sorted({s.type for s in container.streams}))
                 raise UserError(f"{path} has no video in it, only: {kinds}")
+            shown = [s for s in shown if s.codec_context is not None]
+            if not shown:
+                raise UserError(f"cannot read {path} as a video: damaged or of an unknown codec")
             yield container, max(shown, key=lambda s: (s.width or 0) * (s.height or 0))
     except (av.FFmpegError, OSError) as error:
         raise UserError(f"cannot read {path} as a video: {_reason(error)}") from error

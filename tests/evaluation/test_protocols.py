@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import random
 from collections import Counter
 from dataclasses import replace
@@ -15,16 +14,9 @@ from hypothesis import strategies as st
 
 from microexpr.clip import Clip
 from microexpr.errors import UserError
-from microexpr.evaluation import protocols
-from microexpr.evaluation.protocols import (
-    PROTOCOLS,
-    Fold,
-    group_persons,
-    make_folds,
-    protocol,
-    split_persons,
-)
+from microexpr.evaluation.protocols import PROTOCOLS, Fold, make_folds, protocol
 from microexpr.labels import label_scheme
+from microexpr.training.persons import split_persons
 
 MEGC3 = label_scheme("megc3")
 EMOTIONS = MEGC3.labels
@@ -76,36 +68,6 @@ def test_every_protocol_leaves_out_whole_persons(name: str, clips: list[Clip], s
         assert all(len(fold.train) + len(fold.test) == len(clips) for fold in folds)
     shuffled = random.Random(seed).sample(clips, len(clips))
     assert make_folds(name, shuffled, MEGC3, given_settings) == folds
-
-
-@settings(max_examples=30, deadline=None)
-@given(clips=clip_sets(), shares=st.sampled_from([(0.5, 0.5), (0.8, 0.2), (0.3, 0.3, 0.4)]))
-def test_no_exchange_and_no_move_would_balance_better(
-    clips: list[Clip], shares: tuple[float, ...]
-) -> None:
-    persons = sorted({clip.person for clip in clips})
-    if len(persons) < len(shares):
-        return
-    rows = protocols._person_shares(clips, MEGC3, persons)
-
-    def cost(group: list[int]) -> float:
-        held = [rows[[g == k for g in group]].sum(axis=0) for k in range(len(shares))]
-        wanted = [share * rows.sum(axis=0) for share in shares]
-        return float(sum(((h - w) ** 2).sum() for h, w in zip(held, wanted, strict=True)))
-
-    sets = group_persons(clips, MEGC3, shares)
-    assert all(sets)
-    found = [next(k for k, s in enumerate(sets) if person in s) for person in persons]
-    best = cost(found)
-    for i, j in itertools.combinations(range(len(persons)), 2):
-        other = list(found)
-        other[i], other[j] = other[j], other[i]
-        assert cost(other) >= best - 1e-9
-    for i, k in itertools.product(range(len(persons)), range(len(shares))):
-        other = list(found)
-        other[i] = k
-        if len(set(other)) == len(shares):
-            assert cost(other) >= best - 1e-9
 
 
 @pytest.fixture

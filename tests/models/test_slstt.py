@@ -56,6 +56,8 @@ def test_imagenet_weights_and_bad_settings() -> None:
     assert torch.equal(model.vit.pos_embed, source.pos_embed)
     with pytest.raises(UserError, match="at least 2, got 1"):
         Slstt(3, frames=1)
+    with pytest.raises(UserError, match="minmax8 lost"):
+        Slstt(3, normalisation="minmax8")
     with pytest.raises(UserError, match="did you mean 'mean'"):
         Slstt(3, aggregation="men")
     with pytest.raises(UserError, match=r"3x2x32x32 \(u, v; 3 frames\)"):

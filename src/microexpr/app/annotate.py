@@ -18,9 +18,12 @@ WIDEST = 1280  # pixels of the longer side of the picture
 FASTEST = 60.0  # frames a second; more are thinned
 SMALLEST = 320  # pixels: smaller pictures are enlarged, so that words can be read
 
-BLUE, ORANGE, WHITE, BLACK = (86, 180, 233), (230, 159, 0), (255, 255, 255), (0, 0, 0)
-_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377)
-_OVAL += (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+BLUE, ORANGE, WHITE = (86, 180, 233), (230, 159, 0), (255, 255, 255)
+# the outline of the face in the mesh's numbering
+_OVAL = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
+    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
+)
 
 Image = NDArray[np.uint8]
 
@@ -81,10 +84,11 @@ def _label(finding: Finding) -> str:
 
 
 def _write(picture: Image, words: str) -> None:
+    """Words on a darkened strip along the upper edge."""
     size = max(picture.shape[1] / 1100, 0.4)
+    picture[: round(48 * size)] //= 3
     at = (round(16 * size), round(34 * size))
-    for colour, width in ((BLACK, 4), (WHITE, 1)):
-        cv2.putText(picture, words, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width, cv2.LINE_AA)
+    cv2.putText(picture, words, at, cv2.FONT_HERSHEY_SIMPLEX, size, WHITE, 1, cv2.LINE_AA)
 
 
 def _bar(picture: Image, analysis: Analysis, time: float) -> None:

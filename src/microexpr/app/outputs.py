@@ -13,7 +13,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 
 import microexpr
-from microexpr.analysis import Analysis, Finding, KeyFrames, analyze
+from microexpr.analysis import Analysis, Finding, KeyFrames, Watch, analyze
+from microexpr.analysis.reading import CONFIDENCE
 from microexpr.app.annotate import annotate
 from microexpr.app.page import page, summary
 from microexpr.errors import UserError
 from microexpr.files import write_text
+from microexpr.jobs import check_jobs, spread
 from microexpr.preprocess.spot import THRESHOLD
 from microexpr.video import PICTURES
 
@@ -39,16 +41,23 @@ VIDEOS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """How to analyse; see `microexpr.analysis.analyze`."""
+
+    model: Path | None = None
+    face: int = 0
+    key_frames: KeyFrames | None = None
+    confidence: float = CONFIDENCE
+    fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One recording to analyse, where to, and how; see `microexpr.analysis.analyze`."""
+    """One recording, and the folder for its results."""
 
     video: Path
     out: Path
-    model: Path | None
-    face: int
-    key_frames: KeyFrames | None
-    confidence: float
-    fps: float | None
+    settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +106,68 @@ def folders(videos: Sequence[Path], out: Path) -> list[Path]:
     return [out / name for name in names]
 
 
-def do_job(job: Job, watch: Callable[[str, int, int], None] = lambda *_: None) -> Outcome:
+def analyze_all(
+    paths: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    jobs: int | None = None,
+    watch: Watch = lambda what, done, of: None,
+) -> list[Outcome]:
+    """Analyses recordings, several at a time; those already done are left as they are.
+
+    Args:
+        paths: Files, folders of videos, folders of frames.
+        out: Folder of the results; of several recordings, a folder for each in it.
+        settings: For all of them.
+        jobs: Processes; None: one a core.
+        watch: Called with (what, done, of).
+
+    Returns:
+        In the order of the recordings.
+
+    Raises:
+        UserError: Nothing to analyse, or key frames for more than one recording.
+    """
+    videos = find_videos(paths)
+    workers = check_jobs(jobs)
+    if len(videos) == 1 and not paths[0].is_dir():
+        return [do_job(Job(videos[0], out, settings), watch)]
+    if len(videos) > 1 and settings.key_frames:
+        raise UserError(f"key frames are those of one video, but there are {len(videos)}")
+    tasks = [Job(v, f, settings) for v, f in zip(videos, folders(videos, out), strict=True)]
+    done: dict[Path, Outcome] = {}
+    watch("videos", 0, len(tasks))
+    for job, outcome in spread(do_job, tasks, workers):
+        done[job.out] = outcome
+        watch("videos", len(done), len(tasks))
+    return [done[job.out] for job in tasks]
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """0 if all went well, also without a face; 2 if a recording could not be analysed."""
+    return 2 if any(outcome.error for outcome in outcomes) else 0
+
+
+def do_job(job: Job, watch: Watch = lambda what, done, of: None) -> Outcome:
     """Analyses one recording and writes its files; a finished folder is left as it is.
 
     What is wrong with a recording becomes the outcome's error, so that others go on.
     """
+    settings = job.settings
     try:
         finished = _finished(job)
         if finished is not None:
             return Outcome(job, finished, skipped=True)
         analysis = analyze(
             job.video,
-            model=job.model,
-            face=job.face,
-            key_frames=job.key_frames,
-            confidence=job.confidence,
-            fps=job.fps,
+            model=settings.model,
+            face=settings.face,
+            key_frames=settings.key_frames,
+            confidence=settings.confidence,
+            fps=settings.fps,
             watch=watch,
         )
-        return Outcome(job, write_analysis(analysis, job.out, _settings(job)))
+        return Outcome(job, write_analysis(analysis, job.out, _told(job)))
     except UserError as error:
         return Outcome(job, None, str(error))
     except OSError as error:
@@ -255,21 +307,15 @@ def _median(values: Any) -> float | None:
     return round(float(np.median(seen)), 2) if seen.size else None
 
 
-def _settings(job: Job) -> dict[str, Any]:
+def _told(job: Job) -> dict[str, Any]:
     """What decides the result, beside the program itself."""
     try:
         size = job.video.stat().st_size if job.video.is_file() else None
     except OSError:
         size = None  # analyze says in its own words why it cannot be read
-    return {
-        "video": str(job.video),
-        "bytes": size,
-        "model": str(job.model) if job.model else "default",
-        "face": job.face,
-        "key_frames": asdict(job.key_frames) if job.key_frames else None,
-        "confidence": job.confidence,
-        "fps": job.fps,
-    }
+    settings = asdict(job.settings)
+    settings["model"] = str(job.settings.model) if job.settings.model else "default"
+    return {"video": str(job.video), "bytes": size, **settings}
 
 
 def _finished(job: Job) -> dict[str, Any] | None:
@@ -288,7 +334,7 @@ def _finished(job: Job) -> dict[str, Any] | None:
         return None
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if report.get("schema") == SCHEMA and report.get("settings") == _settings(job):
+        if report.get("schema") == SCHEMA and report.get("settings") == _told(job):
             return report
     except ValueError:
         pass

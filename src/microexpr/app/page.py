@@ -7,11 +7,12 @@ from importlib.resources import files
 from string import Template
 
 import microexpr
-from microexpr.analysis import AGREEMENT, Analysis, Finding, Reading
+from microexpr.analysis import Analysis, Finding
+from microexpr.analysis.reading import AGREEMENT, Reading
 from microexpr.app.pictures import Pictures, draw
 from microexpr.app.timeline import timeline
 from microexpr.preprocess.closeup import closeup
-from microexpr.preprocess.spot import LONGEST_MICRO, RATE_ADVISED
+from microexpr.preprocess.spot import LONGEST_MICRO, RATE_ADVISED, THRESHOLD
 from microexpr.preprocess.units import UNIT_NAMES
 from microexpr.training.default import ModelCard
 
@@ -63,7 +64,7 @@ def summary(analysis: Analysis) -> str:
     named = sum(f.reading is not None and f.reading.emotion is not None for f in analysis.findings)
     if not found:
         return "No facial movement stood out of the noise of this recording."
-    return f"{found} found; the model was sure enough to name an emotion for {named} of them."
+    return f"{found} found; the model was sure enough to name an emotion for {named or 'none'}."
 
 
 def _recording(analysis: Analysis) -> str:
@@ -84,7 +85,7 @@ def _warnings(analysis: Analysis) -> str:
             f"up to {analysis.track.faces} faces were seen at once; this page is about one of them "
             "(the largest, unless --face chose another)"
         )
-    items = "".join(f"<li>{escape(line[0].upper() + line[1:])}.</li>" for line in lines)
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<ul>{items}</ul>" if items else ""
 
 
@@ -95,7 +96,8 @@ def _timeline(analysis: Analysis) -> str:
         f'{timeline(analysis)}<ul class="key">{key}</ul>'
         '<p class="small soft">The curve is how far the most active regions of the face are from '
         "where they rest, after the motion of the head was taken out, in standard deviations of "
-        "this recording's own noise.</p>"
+        "this recording's own noise. What counts as rest follows slowly, so in a movement of more "
+        "than half a second the curve sinks back while the face still holds its pose.</p>"
     )
 
 
@@ -109,7 +111,7 @@ def _event(analysis: Analysis, number: int, finding: Finding) -> str:
         f"moves {100 * event.displacement:.2f} % of the distance between the eyes",
     ]
     if event.score == event.score:  # not NaN: it was spotted
-        facts.append(f"score {event.score:.1f}")
+        facts.append(f"score {event.score:.1f} (threshold {THRESHOLD:g})")
     kind = "Micro-expression" if event.kind == "micro" else "Longer (macro) movement"
     body = _look(analysis, finding) if finding.reading else "<p>The face could not be shown.</p>"
     return (
@@ -129,8 +131,8 @@ def _look(analysis: Analysis, finding: Finding) -> str:
         _figure(drawn.apex, "Apex: the movement at its greatest, the head put back in place."),
         _figure(
             drawn.difference,
-            f"Apex less onset: red became brighter, blue darker; full colour is {drawn.full_grey:.0f} "
-            "of 255 grey levels.",
+            "Apex less onset: red became brighter, blue darker; full colour is "
+            f"{drawn.full_grey:.0f} of 255 grey levels.",
         ),
         _figure(
             drawn.flow,
@@ -139,28 +141,31 @@ def _look(analysis: Analysis, finding: Finding) -> str:
         ),
         _figure(
             drawn.arrows,
-            f"Where it moved most; arrows {drawn.longer:.0f} times longer than the motion.",
+            f"Where it moved most; arrows {drawn.longer:.2g} times as long as the motion.",
+            "arrows",
         ),
         _loop(drawn),
     ]
     return f'<div class="pictures">{"".join(shown)}</div>'
 
 
-def _figure(uri: str, caption: str) -> str:
+def _figure(uri: str, caption: str, kind: str = "still") -> str:
     return (
-        f'<figure><img src="{uri}" alt="{escape(caption)}" width="224" height="224">'
+        f'<figure class="{kind}"><img src="{uri}" alt="{escape(caption)}" width="224" height="224">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
 def _loop(drawn: Pictures) -> str:
-    caption = (
-        f"Slow motion, {drawn.slower:.0f} times slower than life. Left: as filmed. "
-        f"Right: every motion of the face {drawn.factor:.1f} times as large."
-    )
+    speed = f"Slow motion, {drawn.slower:.0f} times slower than life"
+    shown = ["as filmed", "the flow since the onset"]
+    if drawn.factor > 1:
+        shown.insert(1, f"every motion of the face {drawn.factor:.1f} times as large")
+    caption = f"{speed if drawn.slower >= 1.5 else 'As fast as life'}: {'; '.join(shown)}."
     return (
         f'<figure class="wide"><video src="{drawn.loop}" autoplay loop muted playsinline controls '
-        f'aria-label="{escape(caption)}"></video><figcaption>{escape(caption)}</figcaption></figure>'
+        f'aria-label="{escape(caption)}"></video>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
@@ -186,22 +191,31 @@ def _emotion(reading: Reading, confidence: float) -> str:
         )
     rows = zip(reading.labels, reading.probabilities, reading.lowest, reading.highest, strict=True)
     table = "".join(
-        f'<tr><td>{escape(label)}</td><td><div class="range"><b style="width:{100 * p:.1f}%"></b>'
-        f'<i style="left:{100 * low:.1f}%;width:{max(100 * (high - low), 0.5):.1f}%"></i></div></td>'
-        f'<td class="n">{p:.2f} ({low:.2f}–{high:.2f})</td></tr>'
+        f'<tr><td>{escape(label)}</td><td><div class="range">'
+        f'<b style="width:{100 * p:.1f}%"></b><i style="left:{100 * low:.1f}%;'
+        f'width:{max(100 * (high - low), 0.5):.1f}%"></i></div></td>'
+        f'<td class="n">{_share(p)} ({_share(low)} to {_share(high)})</td></tr>'
         for label, p, low, high in rows
     )
     return f'<p class="verdict">{verdict}</p><table>{table}</table>'
 
 
+def _share(probability: float) -> str:
+    """A probability with two decimals; never quite 0 or 1, which no model can know."""
+    if probability < 0.01:
+        return "&lt;0.01"
+    return f"{probability:.2f}" if probability <= 0.99 else "&gt;0.99"
+
+
 def _regions(finding: Finding) -> str:
     rows = "".join(
-        f'<tr><td>{escape(region.name)}</td><td class="n">{_way(region.right, region.down)}</td></tr>'
+        f"<tr><td>{escape(region.name)}</td>"
+        f'<td class="n">{_way(region.right, region.down)}</td></tr>'
         for region in finding.regions
     )
     return (
         f'<table>{rows}</table><p class="small soft">In % of the distance between the eyes '
-        "(about 0.6 mm each); left and right are those of the picture.</p>"
+        "(about 0.6 mm); left and right are those of the picture.</p>"
     )
 
 

@@ -24,7 +24,7 @@ from microexpr.preprocess.closeup import (
 )
 from microexpr.videowriter import write_video
 
-LOOP = 4.0  # seconds that one turn of the loop takes
+LOOP = 4.0  # seconds that one turn of the loop takes, at least
 EVERY = 14  # pixels between arrows
 SHOWN = 0.35  # arrows shorter than this share of the longest are left out
 WHEEL = 45  # pixels of the colour wheel in the corner of the flow picture
@@ -48,7 +48,7 @@ class Pictures:
         full_flow: Displacement in full colour, hundredths of the distance between the eyes.
         arrows: Of the face at the onset with arrows.
         longer: How many times longer than the motion the arrows are.
-        loop: Of the H.264 loop: as filmed, and magnified.
+        loop: Of the H.264 loop: as filmed, magnified, and the flow since the onset.
         factor: By which it is magnified.
         slower: How many times slower than life the loop runs.
     """
@@ -75,7 +75,7 @@ def draw(seen: Closeup) -> Pictures:
     flow, full_flow = _flow(own)
     arrows, longer = _arrows(first, own)
     factor = magnification(own)
-    loop, slower = _loop(seen, factor)
+    loop, slower = _loop(seen, factor, full_flow)
     return Pictures(
         onset=_jpeg(first),
         apex=_jpeg(apex),
@@ -144,19 +144,23 @@ def _arrows(first: Image, own: Array) -> tuple[Image, float]:
     return np.asarray(picture, np.uint8), longer
 
 
-def _loop(seen: Closeup, factor: float) -> tuple[str, float]:
-    """As filmed on the left, magnified on the right, in slow motion; H.264 in a data URI.
+def _loop(seen: Closeup, factor: float, full_flow: float) -> tuple[str, float]:
+    """As filmed, magnified, and the flow so far, side by side in slow motion; H.264.
 
     The faces are shown on an even clock, each as long as it was the nearest one.
     """
-    beside = np.concatenate([seen.faces, magnified(seen, factor)], axis=2)
+    larger, fields = magnified(seen, factor)
+    colours = flow_to_rgb(fields[..., 0], fields[..., 1], full_flow / 100 * pixels_per_iod())
+    panels = [seen.faces, larger, colours] if factor > 1 else [seen.faces, colours]
+    beside = np.concatenate(panels, axis=2)
     lasted = float(seen.times[-1] - seen.times[0])
+    slower = max(LOOP / lasted, 1.0)
     clock = np.linspace(seen.times[0], seen.times[-1], len(seen.times))
     nearest = np.abs(seen.times[None] - clock[:, None]).argmin(axis=1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "loop.mp4"
-        write_video(path, beside[nearest], len(clock) / LOOP, crf=23)
-        return _uri("video/mp4", path.read_bytes()), LOOP / max(lasted, 1e-6)
+        write_video(path, beside[nearest], len(clock) / (slower * lasted), crf=23)
+        return _uri("video/mp4", path.read_bytes()), slower
 
 
 def _uri(kind: str, data: bytes) -> str:

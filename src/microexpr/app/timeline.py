@@ -7,6 +7,7 @@ percent over it, so that they keep their size on a phone.
 from __future__ import annotations
 
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,9 @@ def timeline(analysis: Analysis) -> str:
             f'<a class="flag" href="#event{number}" style="left:{share:.2f}%">{number}</a>'
         )
     ticks = [
-        f'<span style="left:{100 * t / end:.2f}%">{escape(text)}</span>' for t, text in _ticks(end)
+        f'<span class="{"end" if t > 0.95 * end else "tick"}" style="left:{100 * t / end:.2f}%">'
+        f"{escape(text)}</span>"
+        for t, text in _ticks(end)
     ]
     return (
         f'<div class="timeline"><div class="plot">{"".join(parts)}{"".join(words)}</div>'
@@ -89,7 +92,7 @@ def _thinned(
         return times, levels
     edges = np.linspace(0, len(times), BINS + 1).astype(int)
     held = np.where(np.isnan(levels), -np.inf, levels)
-    chosen = [a + int(held[a:b].argmax()) for a, b in zip(edges, edges[1:], strict=False)]
+    chosen = [a + int(held[a:b].argmax()) for a, b in pairwise(edges)]
     return times[chosen], levels[chosen]
 
 

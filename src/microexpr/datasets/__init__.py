@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +39,17 @@ def open_dataset(name: str, root: Path, /, **settings: Any) -> Dataset:
     cls = dataset_class(name)
     registry.check_settings(f"data set '{name}'", cls, settings, {"root"})
     return cls(root, **settings)
+
+
+def every_setting(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a data set with its own defaults for those that are not given.
+
+    >>> every_setting("casme2", {"coding": "2019"})["pictures"]
+    'raw'
+
+    Raises:
+        UserError: Unknown name.
+    """
+    parameters = inspect.signature(dataset_class(name)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {key: settings.get(key, default) for key, default in defaults.items() if key != "root"}

@@ -23,6 +23,7 @@ class Dataset(ABC):
         title: Full name and size, one line.
         paper: Authors, venue, year.
         access: How a researcher obtains it, one line.
+        members: Of a composite, the names of the sets it is made of.
         unverified: Written from published descriptions; the real files were never at hand.
         ships: The `Input` in which the set ships flow fields; None where it ships frames. An
             instance may narrow it by its settings.
@@ -34,6 +35,7 @@ class Dataset(ABC):
     title: ClassVar[str]
     paper: ClassVar[str]
     access: ClassVar[str]
+    members: ClassVar[tuple[str, ...]] = ()
     unverified: ClassVar[bool] = False
     ships: Input | None = None
 

@@ -15,8 +15,6 @@ from microexpr.datasets import open_dataset
 from microexpr.datasets.base import Dataset, check_choice
 from microexpr.lists import expect, select
 
-MEMBERS = ("casme2", "smic", "samm")
-
 
 class Megc2019(Dataset):
     """The composite of MEGC2019.
@@ -35,6 +33,7 @@ class Megc2019(Dataset):
     title = "MEGC2019 composite of CASME II, SMIC-HS and SAMM: 442 clips, 68 persons, 3 classes"
     paper = "See et al., FG 2019"
     access = "obtain CASME II, SMIC and SAMM, each under its licence agreement"
+    members = ("casme2", "smic", "samm")
 
     def __init__(
         self, root: Path, apex: str = "none", pictures: str = "raw", complete: bool = True
@@ -46,7 +45,7 @@ class Megc2019(Dataset):
 
     def clips(self) -> list[Clip]:
         """The clips of the list, in its order, under their own sets' ids and emotions."""
-        clips = [clip for member in MEMBERS for clip in self._member(member)]
+        clips = [clip for member in self.members for clip in self._member(member)]
         return (expect if self.complete else select)("megc2019", clips)
 
     def _member(self, name: str) -> list[Clip]:

@@ -10,9 +10,10 @@ from microexpr.errors import UserError
 from microexpr.evaluation.experiment import Experiment, OtherData
 from microexpr.evaluation.protocols import Fold
 from microexpr.inputs import Input
-from microexpr.labels import label_scheme
+from microexpr.labels import LabelScheme, label_scheme
 from microexpr.models import create_model
 from microexpr.models.base import Classifier
+from microexpr.preprocess.store import Store, is_store
 from microexpr.training.data import TrainingSet, labelled
 
 
@@ -63,10 +64,43 @@ def open_sets(
 
 
 def _open(spec: OtherData, data: Path | None, labels: str, wants: Input) -> TrainingSet:
-    dataset_class(spec.dataset)
+    cls, scheme = dataset_class(spec.dataset), label_scheme(labels)
     root = (data or Path()) / spec.folder
     if data is None and spec.dataset != "synthetic":
         raise UserError(f"the data set '{spec.dataset}' needs a folder: give --data FOLDER")
+    if cls.ships is None and is_store(root):
+        return _prepared(spec, Store(root), scheme, wants)
     dataset = open_dataset(spec.dataset, root, **spec.settings)
-    scheme = label_scheme(labels)
     return TrainingSet(labelled(dataset.clips(), scheme), scheme, dataset, wants)
+
+
+def _prepared(spec: OtherData, store: Store, scheme: LabelScheme, wants: Input) -> TrainingSet:
+    """The clips of a store; a composite may have been prepared under its members' names.
+
+    The setting ``complete = false`` leaves out clips that could not be prepared, and accepts a
+    store that was prepared with it.
+
+    Raises:
+        UserError: The store holds other settings, lacks clips, or cannot give what is wanted.
+    """
+    members = (spec.dataset,) if spec.dataset in store.sets else dataset_class(spec.dataset).members
+    members = members or (spec.dataset,)
+    clips = labelled([clip for name in members for clip in store.clips(name)], scheme)
+    complete = spec.settings.get("complete", True)
+    for name in members:
+        held = store.sets[name]
+        for key, value in {**spec.settings, "complete": complete or held.get("complete")}.items():
+            if held.get(key, value) != value:
+                raise UserError(
+                    f"{store.root} holds {name} with {key} = {held[key]}, the experiment asks for "
+                    f"{value}: prepare another store, or change [data] settings"
+                )
+    lost = [clip for clip in clips if not store.has(clip)]
+    if lost and complete:
+        raise UserError(
+            f"{len(lost)} of {len(clips)} clips could not be prepared, first {lost[0].id}: "
+            f"{store.reason(lost[0])}; [data] settings = {{ complete = false }} leaves them out"
+        )
+    kept = tuple(clip for clip in clips if store.has(clip))
+    store.check(kept, wants)
+    return TrainingSet(kept, scheme, store, wants)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,8 @@ from microexpr.evaluation.experiment import Experiment
 from microexpr.evaluation.protocols import make_folds
 from microexpr.models.base import Classifier, ClosedForm, input_shape
 from microexpr.training.recipe import Phase
+
+MOST_NUMBERS = 2**19  # in the tensor of a trial step
 
 
 def plan(experiment: Experiment, data: Path | None, arm: str = "") -> str:
@@ -53,14 +56,19 @@ def plan(experiment: Experiment, data: Path | None, arm: str = "") -> str:
 
 
 def _step_seconds(model: Classifier, phase: Phase) -> float:
-    """Time of one training step on random flow, the second of two."""
+    """Time of one training step on random flow, the second of two.
+
+    Of large pictures a few stand for the batch, which might not fit into memory here.
+    """
     if isinstance(model, ClosedForm):
         return 0.0
     batch = phase.batch + (phase.replay_batch if phase.replay else 0)
-    x = torch.randn(batch, *input_shape(model.eats))
-    y = torch.randint(model.classes, (batch,))
+    shape = input_shape(model.eats)
+    few = max(2, min(batch, MOST_NUMBERS // math.prod(shape)))
+    x = torch.randn(few, *shape)
+    y = torch.randint(model.classes, (few,))
     for _ in range(2):
         start = time.perf_counter()
         torch.autograd.backward(model.loss(x, y, 0.5))
         seconds = time.perf_counter() - start
-    return seconds
+    return seconds * batch / few

@@ -5,9 +5,9 @@ all, so a run that was killed goes on where it was and ends with the same bytes.
 share (arrays, and pre-training on other data) is made once, in ``cache/``. Both go at the end.
 
 Columns. ``last``: trained on all training persons, last epoch. ``inner``: a second training without
-a fifth of the training persons, whose best epoch on those predicts. ``oracle``: the epoch of the
-``last`` training with the best accuracy on the test clips (the latest among equals), which is what
-much of the field reports; leaky, for comparison only.
+a fifth of the training persons, whose best epoch on those predicts. ``oracle``: for each test
+person the epoch of the ``last`` training with the best accuracy on that person's clips (the latest
+among equals), which is what much of the field reports; leaky, for comparison only.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ from microexpr.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
-from microexpr.evaluation.protocols import Fold, make_folds, split_persons
+from microexpr.evaluation.protocols import Fold, make_folds
 from microexpr.files import replacing, write_text
 from microexpr.models.base import Classifier
 from microexpr.training.checkpoint import Checkpoint, save_checkpoint
 from microexpr.training.data import ArrayFile, TrainingSet, tensors, without
 from microexpr.training.fit import epochs
+from microexpr.training.persons import split_persons
 
 INNER_SHARE = 0.2
 Watch = Callable[[str, int, int], None]
@@ -111,6 +112,7 @@ def run_experiment(
         for done, _ in enumerate(processes.spread(do_task, left, jobs), start=1):
             watch("folds", len(tasks) - len(left) + done, len(tasks))
         times = [task.part.with_suffix(".seconds") for task in tasks]
+        times += [_lead_file(out, s).with_suffix(".seconds") for s in experiment.run.seeds]
         seconds = sum(float(path.read_text()) for path in times if path.exists())
         write_text(environment(jobs, len(tasks), seconds), out / "environment.json")
         write_predictions(concatenate([read_predictions(task.part) for task in tasks]), table)
@@ -227,13 +229,16 @@ def _lead_file(out: Path, seed: int) -> Path:
 def do_lead(task: Task) -> None:
     """Runs the shared phases of one seed and keeps the weights. For worker processes."""
     torch.set_num_threads(1)
+    start = time.perf_counter()
     bench = _bench(task.out, task.data)
     model = _start(bench, task.seed)
     nobody = replace(bench.clips, clips=())
     recipe = bench.experiment.recipe
     for epoch in epochs(model, nobody, recipe, task.seed, bench.others, range(bench.lead)):
         model = epoch.model
-    with replacing(_lead_file(task.out, task.seed)) as unfinished:
+    path = _lead_file(task.out, task.seed)
+    write_text(f"{time.perf_counter() - start:.1f}", path.with_suffix(".seconds"))
+    with replacing(path) as unfinished:
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, unfinished)
 
 
@@ -275,19 +280,39 @@ def _trained(
 def _last(bench: Bench, model: Classifier, fold: Fold, task: Task) -> Predictions:
     """The rows of the last epoch and, where asked for, of the oracle's."""
     x, true = tensors(replace(bench.clips, clips=fold.test))
-    oracle = "oracle" in bench.experiment.run.selections
-    best, best_right = None, -1
+    oracle = _Oracle(fold, true) if "oracle" in bench.experiment.run.selections else None
     for own, current in _trained(bench, model, fold.train, fold, task.seed):
         model = current
         if oracle and own:
-            predicted = predict(current, x)
-            right = int((predicted[0] == true).sum())
-            if right >= best_right:
-                best, best_right = predicted, right
-    rows = [_rows(bench, fold, task.seed, "last", predict(model, x), true)]
+            oracle.look(predict(current, x))
+    last = predict(model, x)
+    rows = [_rows(bench, fold, task.seed, "last", last, true)]
     if oracle:
-        rows.append(_rows(bench, fold, task.seed, "oracle", best or predict(model, x), true))
+        rows.append(_rows(bench, fold, task.seed, "oracle", oracle.chosen or last, true))
     return concatenate(rows)
+
+
+class _Oracle:
+    """Keeps, for each test person, the predictions of the epoch that was best on their clips."""
+
+    def __init__(self, fold: Fold, true: Tensor) -> None:
+        names = sorted({clip.person for clip in fold.test})
+        self.person = torch.tensor([names.index(clip.person) for clip in fold.test])
+        self.best = torch.full((len(names),), -1)
+        self.true = true
+        self.chosen: tuple[Tensor, Tensor] | None = None
+
+    def look(self, predicted: tuple[Tensor, Tensor]) -> None:
+        """One more epoch's labels and probabilities; of equals the latest is kept."""
+        right = torch.zeros_like(self.best)
+        right.index_add_(0, self.person, (predicted[0] == self.true).long())
+        better = (right >= self.best)[self.person]
+        self.best = torch.maximum(self.best, right)
+        labels, probabilities = self.chosen or predicted
+        self.chosen = (
+            torch.where(better, predicted[0], labels),
+            torch.where(better[:, None], predicted[1], probabilities),
+        )
 
 
 def _inner(bench: Bench, model: Classifier, fold: Fold, task: Task) -> Predictions:

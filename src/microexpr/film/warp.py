@@ -63,6 +63,9 @@ class Pose(NamedTuple):
     zoom: float
 
 
+REST = Pose(0.0, 0.0, 0.0, 1.0)
+
+
 def stage(portrait: Portrait, script: Script) -> Scene:
     """Puts a face before the camera and works out how it will move."""
     width, height = script.width, script.height
@@ -109,12 +112,21 @@ def pictures(scene: Scene) -> Iterator[Image]:
     strength = np.stack([*acts, shut], axis=1).astype(np.float32)
     for i in range(script.frames):
         pose = Pose(*(float(values[i]) for values in where))
-        sampled = _sampled(scene, pose, strength[i])
-        yield _developed(sampled, float(bright[i]), script.noise, [script.seed, 5, i])
+        picture = sampled(scene, pose, strength[i])
+        yield developed(picture, float(bright[i]), script.noise, [script.seed, 5, i])
 
 
-def _sampled(scene: Scene, pose: Pose, strength: Array) -> Array:
-    """The picture before the camera: float32 ``(height, width, 3)``."""
+def sampled(scene: Scene, pose: Pose, strength: Array) -> Array:
+    """The picture before the camera at one moment.
+
+    Args:
+        scene: From `stage`.
+        pose: Where the head is; `REST` is where the portrait shows it.
+        strength: ``(events + 1,)``, 0..1: how far each event has come, and last the blink.
+
+    Returns:
+        Float32 ``(height, width, 3)``, grey levels.
+    """
     x, y = _before_head(scene, pose)
     active = [k for k, part in enumerate(strength) if part > 0]
     if active:
@@ -200,8 +212,8 @@ def _curve(edge: Array) -> tuple[Array, Array]:
     return edge[order, 0], edge[order, 1]
 
 
-def _developed(picture: Array, bright: float, noise: float, seed: list[int]) -> Image:
-    """Light and the sensor's noise, the same in all colours; rounded."""
+def developed(picture: Array, bright: float, noise: float, seed: list[int]) -> Image:
+    """A picture as the camera gives it: light, and the sensor's noise, the same in all colours."""
     grain = np.random.default_rng(seed).standard_normal(picture.shape[:2], np.float32)
     exposed = (
         picture * np.float32(bright) + (grain * np.float32(noise) + np.float32(0.5))[..., None]

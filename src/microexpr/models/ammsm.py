@@ -210,8 +210,10 @@ class Ammsm(Adaptive):
     @property
     def choices(self) -> dict[str, tuple[float, ...]]:
         """``ratio_<stage>_<pair>`` for each pair of blocks, and ``alpha``."""
-        found = dict.fromkeys(self._ratio_names, RATIOS)
-        return {**found, "alpha": ALPHAS} if self.magnifier is not None else found
+        found: dict[str, tuple[float, ...]] = dict.fromkeys(self._ratio_names, RATIOS)
+        if self.magnifier is not None:
+            found["alpha"] = ALPHAS
+        return found
 
     @property
     def chosen(self) -> dict[str, float]:
@@ -269,12 +271,13 @@ class Ammsm(Adaptive):
         """
         if self.magnifier is None:
             return flow
+        flow = flow.contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
         out: Tensor = self.magnifier(flow, self.alpha if alpha is None else alpha)
         return out
 
     def _classify(self, x: Tensor, flow: Tensor, ratios: Sequence[float]) -> Tensor:
         """Both streams, from the (magnified) flow and the onset planes of x to the logits."""
-        maps = self.patch_embed(flow)
+        maps = self.patch_embed(flow.contiguous(memory_format=torch.channels_last))
         left = list(ratios)
         for i, level in enumerate(self.layers):
             assert isinstance(level, Level)
@@ -282,9 +285,7 @@ class Ammsm(Adaptive):
             maps = level(maps, Sparsity(take, self.masking, self.gathered) if take else None)
             if i == FUSED - 1 and self.spatial is not None and self.fuse is not None:
                 onset = self.spatial(standardised(x[:, self.planes :]))
-                both = (
-                    torch.cat([maps, onset], dim=1) if self.fusion == "concat" else maps + onset
-                )
+                both = torch.cat([maps, onset], dim=1) if self.fusion == "concat" else maps + onset
                 maps = self.fuse(both)
             maps = level.downsample(maps)
         out: Tensor = self.head(self.norm(maps.flatten(2).transpose(1, 2)).mean(dim=1))
@@ -305,7 +306,9 @@ class Ammsm(Adaptive):
         self, stages: Sequence[int], ratios: Sequence[float] | None, alpha: float
     ) -> None:
         """Registers what is chosen, as whole numbers, so that no average of weights blends it."""
-        self._ratio_names = [f"ratio_{i + 1}_{j + 1}" for i, n in enumerate(stages) for j in range(n)]
+        self._ratio_names = [
+            f"ratio_{i + 1}_{j + 1}" for i, n in enumerate(stages) for j in range(n)
+        ]
         count = len(self._ratio_names)
         given = [0.4] * count if ratios is None else list(ratios)
         if len(given) != count:

@@ -124,6 +124,7 @@ class Merba(Classifier):
 
     paper = "Mao et al., MERba: Multi-Receptive Field MambaVision, arXiv 2506.14468, 2025"
     eats = Input(("u", "v", "m"), 224, "tvl1", "robust")
+    uncertain = "no public code; the head of the file lists what the paper leaves open"
     smallest: ClassVar[dict[str, Any]] = {
         "size": "nano",
         "widths": [8, 16, 16],

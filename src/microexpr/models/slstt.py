@@ -17,8 +17,8 @@ learns. From random weights that is a random projection; `load_vit` takes ImageN
 timm's form.
 
 Departures
-- T is an argument without a value there; 11 here. The moments lie evenly from onset to offset, not
-  around the apex, and no RIFE frames are interpolated for short clips.
+- T is an argument without a value there; 11 here. The moments lie evenly from onset to offset (the
+  first field is rest, a black picture), not around the apex; short clips get no RIFE frames.
 - The unused classifier of the ViT is left out. GELU is exact; no dropout inside a frozen ViT.
 - Training (SGD .01, momentum .9, weight decay 1e-4, warm restarts, batches of 1 or 2, 40 epochs) is
   a matter of the experiment file; warm restarts become one cosine.
@@ -50,7 +50,7 @@ class Slstt(Classifier):
         image: Side of the input in pixels, a multiple of `patch`.
         aggregation: ``lstm``, or ``mean`` over the moments.
         frozen: Whether the ViT stays as it is.
-        normalisation: See `microexpr.inputs.Input`; without effect on the colours but through rest.
+        normalisation: See `microexpr.inputs.Input`; not ``minmax8``. Colours know no unit of flow.
         patch: Side of a patch.
         dim: Width of the ViT.
         depth: Its blocks.
@@ -92,6 +92,10 @@ class Slstt(Classifier):
         check_setting("aggregation", aggregation, AGGREGATIONS)
         if frames < 2:
             raise UserError(f"SLSTT reads a sequence: frames must be at least 2, got {frames}")
+        if normalisation == "minmax8":
+            raise UserError(
+                "colours need flow whose zero is rest, which minmax8 lost: take 'robust' or 'none'"
+            )
         self.classes = classes
         self.eats = Input(("u", "v"), image, "farneback", normalisation, frames)
         self.vit = VisionTransformer(image, patch, dim, depth, heads)
@@ -105,7 +109,7 @@ class Slstt(Classifier):
         """``(b, frames, 2, image, image)`` -> logits ``(b, classes)``."""
         check_input(x, self.eats)
         pictures = 2 * flow_colours(x[:, :, 0], x[:, :, 1]) - 1
-        tokens = self.vit(pictures.flatten(0, 1))[:, 0].unflatten(0, x.shape[:2])
+        tokens = self.vit(pictures.flatten(0, 1))[:, 0].view(*x.shape[:2], -1)
         features = tokens.mean(dim=1) if self.lstm is None else self.lstm(tokens)[0][:, -1]
         out: Tensor = self.fc2(self.fc1(features).relu())
         return out

@@ -30,7 +30,7 @@ from microexpr.errors import UserError
 from microexpr.inputs import Input
 from microexpr.models.base import Classifier, check_input
 from microexpr.nn.layers import init_linear
-from microexpr.nn.vssd import Stem, make_levels
+from microexpr.nn.vssd import Level, Stem, make_levels
 from microexpr.nn.weights import load_strict, read_state_dict
 
 DEPTHS = (2, 4, 8, 4)
@@ -85,6 +85,7 @@ class Vssd(Classifier):
         check_input(x, self.eats)
         x = self.patch_embed(x)
         for level in self.layers:
+            assert isinstance(level, Level)
             x = level.downsample(level(x))
         out: Tensor = self.head(self.norm(x.flatten(2).transpose(1, 2)).mean(dim=1))
         return out

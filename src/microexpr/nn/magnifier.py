@@ -72,7 +72,9 @@ class Magnifier(nn.Module):
         if encoding not in ENCODINGS:
             raise UserError(f"unknown alpha encoding '{encoding}': {suggest(encoding, ENCODINGS)}")
         if planes < 1 or width < 1 or levels < 1:
-            raise UserError(f"a magnifier needs planes, width and levels of at least 1, got {width}")
+            raise UserError(
+                f"a magnifier needs planes, width and levels of at least 1, got {width}"
+            )
         self.settings: dict[str, Any] = {
             "planes": planes,
             "width": width,

@@ -17,7 +17,7 @@ def imagenet(x: Tensor) -> Tensor:
     Args:
         x: ``(..., 3, h, w)``.
 
-    >>> imagenet(torch.full((3, 1, 1), 255.0)).flatten().round(decimals=3).tolist()
+    >>> [round(value, 3) for value in imagenet(torch.full((3, 1, 1), 255.0)).flatten().tolist()]
     [2.249, 2.429, 2.64]
     """
     mean, std = (

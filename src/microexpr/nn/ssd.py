@@ -67,13 +67,13 @@ class Ssd(nn.Module):
         """``(b, n, dim)`` -> the same; a token that `view` masks is not summed."""
         z, xbc, dt = self.in_proj(u).split(self.parts, dim=2)
         xbc = F.silu(convolve(xbc, self.conv2d, view))
-        x, B, C = xbc.split((self.inner, self.d_state, self.d_state), dim=2)
+        x, B, C = torch.split(xbc, [self.inner, self.d_state, self.d_state], dim=2)
         at_least = torch.promote_types(self.A_log.dtype, torch.float32)
         step = F.softplus(dt.to(at_least) + self.dt_bias) * self.A_log.to(at_least).exp()
         if view.valid is not None:
             step = step * view.valid
         value = _by_head(x, step.to(x.dtype))
-        y = C @ (B.transpose(1, 2) @ value) + _by_head(x, self.D.to(x.dtype))
+        y = torch.baddbmm(_by_head(x, self.D.to(x.dtype)), C, B.transpose(1, 2) @ value)
         out: Tensor = self.out_proj(self.norm(y) * z)
         return out
 
@@ -110,5 +110,6 @@ class SelfAttention(nn.Module):
 
 def _by_head(x: Tensor, weight: Tensor) -> Tensor:
     """``(b, n, heads * p)`` times one weight a head, ``(..., heads)``."""
-    heads = weight.shape[-1]
-    return (x.unflatten(2, (heads, -1)) * weight[..., None]).flatten(2)
+    b, n, c = x.shape
+    heads = x.reshape(b, n, weight.shape[-1], -1)
+    return (heads * weight[..., None]).reshape(b, n, c)

@@ -22,6 +22,7 @@ from microexpr.nn.layers import DropPath, Mlp
 from microexpr.nn.sparse import (
     View,
     Whole,
+    Windows,
     choose_windows,
     convolve,
     cut_windows,
@@ -215,6 +216,9 @@ class Level(nn.Module):
 
         Returns:
             ``(b, dim, h, w)``, before downsampling.
+
+        Raises:
+            UserError: Not one ratio for each pair of blocks.
         """
         b, c, h, w = x.shape
         tokens = x.flatten(2).transpose(1, 2).contiguous()
@@ -226,26 +230,16 @@ class Level(nn.Module):
 
     def _sparse(self, x: Tensor, height: int, width: int, sparsity: Sparsity) -> Tensor:
         """Windows are scored once; they are chosen anew where the ratio changes."""
+        if len(sparsity.ratios) != self.pairs:
+            raise UserError(
+                f"this level has {self.pairs} pairs of blocks, got {len(sparsity.ratios)} ratios"
+            )
         windows = cut_windows(height, width, x.device)
         scores = window_scores(x, windows)
-        by_block = [ratio for ratio in sparsity.ratios for _ in range(2)]
-        for ratio, group in groupby(zip(by_block, self.blocks, strict=False), lambda p: p[0]):
-            blocks = [block for _, block in group]
+        by_block = [ratio for ratio in sparsity.ratios for _ in range(2)][: len(self.blocks)]
+        for ratio, group in groupby(zip(by_block, self.blocks, strict=True), lambda p: p[0]):
             chosen = choose_windows(scores, ratio)
-            if chosen is None:
-                x = _run(blocks, x, Whole(height, width))
-            elif sparsity.masking == "paper":
-                view = masked(chosen, windows, x.dtype)
-                inner = x
-                for block in blocks:
-                    inner = block(inner * view.valid, Whole(height, width))
-                x = put_back(x, inner, view)
-            elif sparsity.gathered:
-                part = kept(chosen, windows, x.dtype)
-                x = put_back(x, _run(blocks, gather(x, part), part), part)
-            else:
-                view = masked(chosen, windows, x.dtype)
-                x = put_back(x, _run(blocks, x, view), view)
+            x = _on_chosen([block for _, block in group], x, chosen, windows, sparsity)
         return x
 
 
@@ -294,6 +288,29 @@ def make_levels(
         heads = max(1, width // head_width)
         levels.append(Level(width, names, heads, mlp_ratio, take, out, d_state))
     return levels
+
+
+def _on_chosen(
+    blocks: Sequence[nn.Module],
+    x: Tensor,
+    chosen: Tensor | None,
+    windows: Windows,
+    sparsity: Sparsity,
+) -> Tensor:
+    """Runs blocks on the chosen windows; the other tokens keep their value."""
+    whole = Whole(windows.height, windows.width)
+    if chosen is None:
+        return _run(blocks, x, whole)
+    if sparsity.masking == "exact" and sparsity.gathered:
+        part = kept(chosen, windows, x.dtype)
+        return put_back(x, _run(blocks, gather(x, part), part), part)
+    view = masked(chosen, windows, x.dtype)
+    if sparsity.masking == "exact":
+        return put_back(x, _run(blocks, x, view), view)
+    inner = x
+    for block in blocks:
+        inner = block(put_back(torch.zeros_like(x), inner, view), whole)
+    return put_back(x, inner, view)
 
 
 def _run(blocks: Sequence[nn.Module] | nn.ModuleList, x: Tensor, view: View) -> Tensor:

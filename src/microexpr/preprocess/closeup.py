@@ -34,7 +34,7 @@ from microexpr.video import VideoInfo, frames
 SIZE = 224  # pixels of the aligned faces
 MOST = 48  # faces kept of one movement; longer ones are thinned
 MARGIN = 0.1  # seconds kept before and after the movement
-STRONGEST = 12.0  # largest factor of magnification
+WEAKEST, STRONGEST = 1.5, 12.0  # factors of magnification
 TARGET = 0.10  # IOD to which the largest displacement is magnified
 BLUR = 0.05  # IOD: the magnified flow is smoothed by a Gaussian of this standard deviation
 
@@ -198,28 +198,31 @@ def _picture(seen: Closeup, name: str, onset: int, apex: int, end: int) -> Image
 
 
 def magnification(field: Array) -> float:
-    """The factor that takes the largest displacement of a flow field to `TARGET`, 1..`STRONGEST`.
+    """The factor that takes the largest displacement of a flow field to `TARGET`.
+
+    At most `STRONGEST`; 1 where it would be less than `WEAKEST`: such a motion is plain to see.
 
     Args:
         field: ``(size, size, 2)`` pixels, the crop `align.FACE`.
     """
     largest = float(np.quantile(np.hypot(field[..., 0], field[..., 1]), 0.98))
     wanted = TARGET * pixels_per_iod(field.shape[0]) / max(largest, 1e-6)
-    return float(np.clip(wanted, 1.0, STRONGEST))
+    return min(float(wanted), STRONGEST) if wanted >= WEAKEST else 1.0
 
 
-def magnified(seen: Closeup, factor: float) -> Image:
+def magnified(seen: Closeup, factor: float) -> tuple[Image, Array]:
     """The movement with each displacement from the onset made `factor` times as large.
 
     Each face is warped by ``(factor - 1)`` times its smoothed flow from the onset (Lagrangian
     magnification, as in Liu et al., SIGGRAPH 2005, with dense flow in place of tracked points).
 
     Returns:
-        uint8 RGB ``(n, 224, 224, 3)``.
+        The faces, uint8 RGB ``(n, 224, 224, 3)``, and the flow, float32 ``(n, 224, 224, 2)``
+        pixels, without the head's.
     """
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     spread = BLUR * pixels_per_iod()
-    shown = []
+    shown, fields = [], []
     for i, face in enumerate(seen.faces):
         field = cv2.GaussianBlur(own_flow(seen.faces, seen.onset, i, "dis", FACE), (0, 0), spread)
         # skin that was at p is seen at p + f(p) and belongs at p + factor f(p)
@@ -227,4 +230,5 @@ def magnified(seen: Closeup, factor: float) -> Image:
         further = (factor - 1) * cv2.remap(field, *began, cv2.INTER_LINEAR)
         source = x - further[..., 0], y - further[..., 1]
         shown.append(cv2.remap(face, *source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-    return np.stack(shown)
+        fields.append(field)
+    return np.stack(shown), np.stack(fields)

@@ -266,6 +266,7 @@ def _smoothed(raw: Array, times: NDArray[np.float64]) -> Array:
 
 def _overlap(count: int, step: int) -> tuple[slice, slice]:
     """Where a series and the same series `step` later both exist."""
+    step = min(max(step, -count), count)
     return slice(max(0, -step), min(count, count - step)), slice(max(0, step), count + min(0, step))
 
 

@@ -146,7 +146,7 @@ def suggest_units(shift: Array) -> list[Suggestion]:
     total = float(observed @ observed)
     names, columns = _dictionary()
     chosen: list[int] = []
-    strengths = np.zeros(0)
+    strengths: Array = np.zeros(0)
     shares: list[float] = []
     while total > 0 and len(chosen) < MOST:
         best = _best_addition(observed, columns, names, chosen)

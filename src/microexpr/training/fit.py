@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +16,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from microexpr.errors import UserError
 from microexpr.inputs import Input
-from microexpr.models.base import Classifier, ClosedForm
+from microexpr.models.base import Adaptive, Classifier, ClosedForm
 from microexpr.training import augment
-from microexpr.training.data import TrainingSet, tensors
+from microexpr.training.data import TrainingSet, tensors, without
+from microexpr.training.persons import split_persons
 from microexpr.training.recipe import Phase, Recipe, learning_rate
+from microexpr.training.search import fingerprint, search
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,10 @@ class Epoch:
 
     Attributes:
         phase: Index of the phase in the recipe.
-        number: Epochs done in this phase.
+        number: Epochs done in this phase; generations of a search.
         model: What would be kept if training ended here (the average of the weights where the
             phase keeps one). It is alive: copy it before you use it.
-        loss: Mean training loss of the epoch.
+        loss: Mean training loss of the epoch; of a search, the best loss so far.
     """
 
     phase: int
@@ -73,6 +77,7 @@ def epochs(
     seed: int,
     others: Mapping[str, TrainingSet] | None = None,
     phases: range | None = None,
+    journal: Path | None = None,
 ) -> Iterator[Epoch]:
     """`fit`, epoch by epoch, so that a caller may look at the model in between.
 
@@ -86,6 +91,8 @@ def epochs(
         seed: For order, augmentation and dropout.
         others: Further data sets that phases name.
         phases: Which of the recipe's phases to do; all if None.
+        journal: Where a search keeps its trials, so that it can be gone on with; the index of its
+            phase is added to the name. None: in memory.
     """
     others = others or {}
     fabric = Fabric(accelerator="auto", devices=recipe.devices, precision=recipe.precision)
@@ -98,12 +105,23 @@ def epochs(
         if isinstance(model, ClosedForm):
             yield Epoch(index, 1, _solve(model, data, phase, seed), 0.0)
             continue
+        data, held = _set_aside(data, phase, seed)
+        replay = replay and without(replay, held.persons)
         torch.manual_seed(seed * 1009 + index)
+        if phase.mode == "search":
+            file = journal and journal.with_name(f"{journal.name}.{index}")
+            losses = _search(fabric, model, phase, held, seed * 1009 + index, file)
+            for number, loss in enumerate(losses, start=1):
+                yield Epoch(index, number, model, loss)
+            continue
+        _adapting(model, phase)
         run = _Training(fabric, model, phase, data, replay, seed * 1009 + index)
         for number in range(1, phase.epochs + 1):
             loss = run.epoch(number - 1)
             yield Epoch(index, number, run.kept, loss)
         model = run.kept
+        if isinstance(model, Adaptive):
+            model.adapting = False
 
 
 def _other(name: str, others: Mapping[str, TrainingSet]) -> TrainingSet:
@@ -113,6 +131,57 @@ def _other(name: str, others: Mapping[str, TrainingSet]) -> TrainingSet:
             f"(known: {', '.join(sorted(others)) or 'none'})"
         )
     return others[name]
+
+
+def _set_aside(data: TrainingSet, phase: Phase, seed: int) -> tuple[TrainingSet, TrainingSet]:
+    """What the phase learns from, and the persons it leaves out: the same for every phase."""
+    if not phase.hold_out:
+        return data, replace(data, clips=())
+    rest, held = split_persons(data.clips, data.scheme, phase.hold_out, seed)
+    return replace(data, clips=rest), replace(data, clips=held)
+
+
+def _adapting(model: Classifier, phase: Phase) -> None:
+    if isinstance(model, Adaptive):
+        model.adapting = phase.mode == "adapt"
+    elif phase.mode == "adapt":
+        raise UserError(
+            f"phase '{phase.name}' has mode 'adapt', but this model leaves nothing to choose: "
+            "use mode 'train'"
+        )
+
+
+def _search(
+    fabric: Fabric,
+    model: Classifier,
+    phase: Phase,
+    held: TrainingSet,
+    seed: int,
+    journal: Path | None,
+) -> Iterator[float]:
+    """Fixes the model's choices by its loss on persons set aside; yields the best so far."""
+    if not isinstance(model, Adaptive):
+        raise UserError(f"phase '{phase.name}' searches, but this model leaves nothing to choose")
+    x, labels = tensors(held)
+    mass = _target_mass(labels, len(held.scheme.labels), phase)
+    fabric.to_device(model.eval())
+
+    @torch.no_grad()
+    def judge() -> float:
+        total = 0.0
+        for xs, ys in zip(torch.split(x, phase.batch), torch.split(mass, phase.batch), strict=True):
+            with fabric.autocast():
+                loss = model.loss(xs.to(fabric.device), ys.to(fabric.device), 1.0)
+            total += float(loss) * len(xs)
+        return total / len(x)
+
+    weights = [value.cpu().numpy().tobytes() for value in model.state_dict().values()]
+    about: dict[str, Any] = {
+        "clips": fingerprint(*(clip.id.encode() for clip in held.clips)),
+        "weights": fingerprint(*weights),
+    }
+    process = (fabric.global_rank, fabric.barrier)
+    return search(model, judge, phase, about, seed, journal, process)
 
 
 def _solve(model: ClosedForm, data: TrainingSet, phase: Phase, seed: int) -> Classifier:
@@ -196,6 +265,9 @@ class _Training:
         return x[rank::world].to(device), y[rank::world].to(device)
 
     def _step(self, x: Tensor, y: Tensor, progress: float) -> float:
+        if self.phase.mesa and progress >= self.phase.mesa_start:
+            # cross-entropy is linear in the target mass, so a second one is mass added
+            y = y + self.phase.mesa * y.sum(1, keepdim=True) * self.kept.eval().predict(x)[1]
         loss: Tensor = self.wrapped.loss(x, y, progress)
         self.optimiser.zero_grad()
         self.fabric.backward(loss)

@@ -14,7 +14,19 @@ from microexpr.errors import UserError, suggest
 OPTIMISERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant")
 SAMPLINGS = ("shuffled", "balanced", "in_order")
+MODES = ("train", "adapt", "search")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+_NOT_NEGATIVE = (
+    "lr",
+    "weight_decay",
+    "mixup",
+    "mesa",
+    "shift",
+    "rotate",
+    "zoom",
+    "noise",
+    "clip_grad",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +37,12 @@ class Phase:
         name: For progress and checkpoints.
         on: ``"train"``: the fold's own training clips; else the name of another data set of the
             experiment (``[data.others.NAME]``).
-        epochs: Passes over the clips.
+        mode: ``train``; ``adapt``: a model with choices draws them anew for each batch; ``search``:
+            nothing learns, an evolutionary search fixes the choices
+            (`microexpr.training.search`).
+        hold_out: Part of the clips, by whole persons, that this phase leaves out; a search is
+            judged on what it leaves out, so `adapt` and `search` want the same number.
+        epochs: Passes over the clips; of a search, generations.
         batch: Clips in a batch; the last batch of an epoch may be smaller.
         optimiser: ``adamw``, ``adam`` or ``sgd`` (momentum 0.9).
         lr: Peak learning rate.
@@ -40,6 +57,11 @@ class Phase:
         label_smoothing: Share of each target spread over all classes.
         mixup: Parameter of the Beta distribution; 0 is off.
         ema: Decay of the average of the weights, which is what is kept; 0 is off.
+        mesa: Weight of a second cross-entropy, against what that average says of each clip (MESA,
+            Du et al., NeurIPS 2022, in the form of VSSD); 0 is off.
+        mesa_start: Part of the phase after which it sets in.
+        population: Of a search: configurations in a generation.
+        mutation: Of a search: probability that a choice is drawn anew.
         flip: Mirror half of the clips and negate u.
         shift: Largest random shift, in pixels of the input.
         rotate: Largest random rotation in degrees; the vectors turn too.
@@ -57,6 +79,8 @@ class Phase:
 
     name: str = "train"
     on: str = "train"
+    mode: str = "train"
+    hold_out: float = 0.0
     epochs: int = 70
     batch: int = 128
     optimiser: str = "adamw"
@@ -72,6 +96,10 @@ class Phase:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     ema: float = 0.0
+    mesa: float = 0.0
+    mesa_start: float = 0.25
+    population: int = 50
+    mutation: float = 0.1
     flip: bool = True
     shift: float = 0.0
     rotate: float = 0.0
@@ -87,28 +115,31 @@ class Phase:
         _one_of("optimiser", self.optimiser, OPTIMISERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("sampling", self.sampling, SAMPLINGS)
-        for what in ("epochs", "batch", "replay_batch"):
-            if getattr(self, what) < 1:
-                raise UserError(f"phase '{self.name}': {what} must be at least 1")
-        for what in (
-            "lr",
-            "weight_decay",
-            "mixup",
-            "shift",
-            "rotate",
-            "zoom",
-            "noise",
-            "clip_grad",
-        ):
-            if getattr(self, what) < 0:
-                raise UserError(f"phase '{self.name}': {what} must not be negative")
-        for what in ("ema", "label_smoothing"):
+        _one_of("mode", self.mode, MODES)
+        least = {"epochs": 1, "batch": 1, "replay_batch": 1, "population": 2}
+        for what, low in (least | dict.fromkeys(_NOT_NEGATIVE, 0)).items():
+            if getattr(self, what) < low:
+                must = f"must be at least {low}" if low else "must not be negative"
+                raise UserError(f"phase '{self.name}': {what} {must}")
+        for what in ("ema", "label_smoothing", "hold_out", "mesa_start"):
             if not 0 <= getattr(self, what) < 1:
                 raise UserError(f"phase '{self.name}': {what} must be in [0, 1)")
-        if self.schedule == "cosine" and self.warmup + self.cooldown > self.epochs:
+        if self.mode == "search":
+            self._check_search()
+        elif self.schedule == "cosine" and self.warmup + self.cooldown > self.epochs:
             raise UserError(
                 f"phase '{self.name}': warmup {self.warmup} and cooldown {self.cooldown} together "
                 f"exceed {self.epochs} epochs; shorten them"
+            )
+        if self.mesa and not self.ema:
+            raise UserError(f"phase '{self.name}': mesa needs the average of the weights: set ema")
+
+    def _check_search(self) -> None:
+        if not 0 <= self.mutation <= 1:
+            raise UserError(f"phase '{self.name}': mutation must be in [0, 1]")
+        if not self.hold_out:
+            raise UserError(
+                f"phase '{self.name}': a search needs persons to judge on: set hold_out"
             )
 
 

@@ -12,20 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from microexpr.analysis.reading import CONFIDENCE, Reading, read_emotion
 from microexpr.errors import UserError
-from microexpr.inputs import Input
 from microexpr.preprocess.align import FACE, grey
 from microexpr.preprocess.apex import apex as find_apex
 from microexpr.preprocess.closeup import (
     Closeup,
     closeup,
-    model_input,
     own_flow,
     region_shift,
 )
+from microexpr.preprocess.curves import runs
 from microexpr.preprocess.face import load_face_models
 from microexpr.preprocess.motion import REGIONS, Motion, motion
 from microexpr.preprocess.spot import LONGEST_MICRO, RATE_ADVISED, Event, Spotting, spot
@@ -35,12 +34,11 @@ from microexpr.training.checkpoint import Checkpoint, load_checkpoint
 from microexpr.training.default import ModelCard, default_card, load_default
 from microexpr.video import VideoInfo, open_video
 
-CONFIDENCE = 0.6  # mean probability below which no emotion is named
-AGREEMENT = 0.7  # share of the readings that must agree on it
 STEP = 0.01  # seconds by which onset and apex are moved for the further readings
 MOST_TURNED = 20.0  # degrees of yaw or pitch beyond which the face is seen too much from the side
 SMALLEST_EYES = 40.0  # pixels between the eyes below which details are lost
 BLURRED = 20.0  # variance of the Laplacian, see `Track.blur`
+MOST_ACTIVE = 5  # regions that are told, and whose mean is the displacement of a given movement
 DARK, BRIGHT = 50.0, 205.0  # mean grey of the face
 
 Array = NDArray[np.float32]
@@ -62,29 +60,20 @@ class KeyFrames:
     offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What the model makes of a movement, read ten times.
+def key_frames(onset: int | None, apex: int | None, offset: int | None) -> KeyFrames | None:
+    """Key frames as a user gives them; None if none was given.
 
-    Onset and apex are moved by a hundredth of a second (at least a frame), one at a time, and each
-    of the five pairs is read as it is and mirrored. The spread tells how much the answer hangs on
-    where exactly the movement begins and peaks; it is no interval of confidence.
-
-    Attributes:
-        labels: The model's classes.
-        probabilities: Mean over the readings.
-        lowest: Smallest of the readings.
-        highest: Largest.
-        agreement: Share of the readings whose first choice is that of the mean.
-        emotion: The first choice; None where the model abstains.
+    Raises:
+        UserError: An apex or offset without an onset, an onset alone, or not in their order.
     """
-
-    labels: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    lowest: tuple[float, ...]
-    highest: tuple[float, ...]
-    agreement: float
-    emotion: str | None
+    if onset is None and apex is None and offset is None:
+        return None
+    if onset is None or (apex is None and offset is None):
+        raise UserError("known key frames are --onset with --apex, --offset or both")
+    order = [frame for frame in (onset, apex, offset) if frame is not None]
+    if onset >= order[1] or order != sorted(order):
+        raise UserError(f"need onset < apex <= offset, got {', '.join(map(str, order))}")
+    return KeyFrames(onset, apex, offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +178,9 @@ def analyze(
     spotting = spot(moved, video.fps or 0.0)
     if key_frames is not None:
         event = _given(video, found, key_frames)
-        spotting = replace(spotting, events=() if event is None else (event,))
+        events = () if event is None else (event,)
+        # its warnings are about spotting; and a clip too short to spot in has its face all the same
+        spotting = replace(spotting, events=events, lost=_faceless(video, found), warnings=())
     watch("steps", 3, 4)
     findings = tuple(
         _finding(video, found, spotting, event, checkpoint, confidence) for event in spotting.events
@@ -223,15 +214,12 @@ def _motion(video: VideoInfo, found: Track) -> Motion:
 
 def _given(video: VideoInfo, found: Track, frames: KeyFrames) -> Event | None:
     """The movement between known key frames; None where no face is seen in the whole recording."""
-    offset = frames.apex if frames.offset is None else frames.offset
-    if offset is None:
-        raise UserError("with --onset give --apex, --offset or both")
-    apex = offset if frames.apex is None else frames.apex
-    if not frames.onset < apex <= offset:
-        raise UserError(f"need onset < apex <= offset, got {frames.onset}, {apex}, {offset}")
+    ends = [frame for frame in (frames.apex, frames.offset) if frame is not None]
+    if not ends:
+        raise UserError("the key frames need an apex or an offset")
     if np.isnan(found.size).all():
         return None
-    seen = closeup(video, found, frames.onset, apex, offset)
+    seen = closeup(video, found, frames.onset, ends[0], ends[-1])
     if frames.apex is None:
         views = np.stack([grey(face) for face in seen.faces])
         at = max(find_apex(views, seen.onset, seen.offset), seen.onset + 1)
@@ -240,16 +228,27 @@ def _given(video: VideoInfo, found: Track, frames: KeyFrames) -> Event | None:
     return _known_event(seen, shift)
 
 
+def _faceless(video: VideoInfo, found: Track) -> tuple[tuple[float, float], ...]:
+    """Seconds ``(from, to)`` of each stretch without a face."""
+    gone = np.array([points_at(found, float(time)) is None for time in video.times])
+    frame = 1 / (video.fps or 1.0)
+    return tuple((float(video.times[a]), float(video.times[b - 1]) + frame) for a, b in runs(gone))
+
+
 def _known_event(seen: Closeup, shift: Array) -> Event:
-    ends = seen.onset, seen.apex, seen.offset
-    times = [float(seen.times[i]) for i in ends]
-    strongest = np.sort(np.linalg.norm(shift, axis=1))[-5:]
+    (onset, onset_time), (apex, apex_time), (offset, offset_time) = (
+        (int(seen.numbers[i]), float(seen.times[i])) for i in (seen.onset, seen.apex, seen.offset)
+    )
     return Event(
-        "micro" if times[2] - times[0] <= LONGEST_MICRO else "macro",
-        *(int(seen.numbers[i]) for i in ends),
-        *times,
+        kind="micro" if offset_time - onset_time <= LONGEST_MICRO else "macro",
+        onset=onset,
+        apex=apex,
+        offset=offset,
+        onset_time=onset_time,
+        apex_time=apex_time,
+        offset_time=offset_time,
         score=float("nan"),
-        displacement=float(strongest.mean()),
+        displacement=float(np.sort(np.linalg.norm(shift, axis=1))[-MOST_ACTIVE:].mean()),
         shift=shift,
     )
 
@@ -274,7 +273,7 @@ def _finding(
             round(100 * float(event.shift[i, 0]), 2),
             round(100 * float(event.shift[i, 1]), 2),
         )
-        for i in most_active(event.shift)
+        for i in most_active(event.shift, MOST_ACTIVE)
     )
     return Finding(
         event=event,
@@ -283,78 +282,6 @@ def _finding(
         problems=problems,
         regions=regions,
         units=tuple(suggest_units(event.shift)),
-    )
-
-
-def read_emotion(
-    seen: Closeup, checkpoint: Checkpoint, confidence: float = CONFIDENCE, step: int = 1
-) -> Reading:
-    """Reads the emotion of one movement ten times, see `Reading`.
-
-    Args:
-        seen: From `closeup`, with `step` frames beside onset and apex.
-        checkpoint: The model and its classes.
-        confidence: Mean probability below which the model abstains.
-        step: Frames by which onset and apex are moved.
-    """
-    wants, start, top = checkpoint.model.eats, seen.onset, seen.apex
-
-    def beside(at: int, by: int) -> int:
-        return int(np.abs(seen.numbers - (seen.numbers[at] + by)).argmin())
-
-    pairs = [(start, top)]
-    pairs += [(beside(start, by), top) for by in (-step, step)]
-    pairs += [(start, beside(top, by)) for by in (-step, step)]
-    planes = [model_input(seen, wants, a, b) if a < b else None for a, b in pairs]
-    kept = np.stack([plane for plane in planes if plane is not None])
-    both = np.concatenate([kept, mirrored(kept, wants)])
-    with torch.no_grad():
-        _, probabilities = checkpoint.model.predict(torch.from_numpy(both))
-    return combine(probabilities.numpy().astype(np.float64), checkpoint.labels, confidence)
-
-
-def mirrored(planes: Array, wants: Input) -> Array:
-    """Model inputs of the mirrored face: the picture turned round and u negated.
-
-    Args:
-        planes: ``(..., channels, size, size)``.
-        wants: What they are; in ``minmax8`` u is mirrored within 0..255.
-    """
-    turned = planes[..., ::-1].copy()
-    if "u" in wants.channels:
-        u = wants.channels.index("u")
-        zero = 255 if wants.normalisation == "minmax8" else 0
-        turned[..., u, :, :] = zero - turned[..., u, :, :]
-    return turned
-
-
-def combine(
-    probabilities: NDArray[np.float64], labels: tuple[str, ...], confidence: float
-) -> Reading:
-    """Several readings of one movement made into one.
-
-    Args:
-        probabilities: ``(readings, classes)``.
-        labels: The classes.
-        confidence: Mean probability below which no emotion is named.
-
-    >>> sure = np.array([[0.9, 0.1], [0.8, 0.2]])
-    >>> combine(sure, ("negative", "positive"), 0.6).emotion
-    'negative'
-    >>> combine(sure, ("negative", "positive"), 0.9).emotion is None
-    True
-    """
-    mean = probabilities.mean(axis=0)
-    first = int(mean.argmax())
-    agreement = float((probabilities.argmax(axis=1) == first).mean())
-    named = mean[first] >= confidence and agreement >= AGREEMENT
-    return Reading(
-        labels=labels,
-        probabilities=tuple(mean.round(4).tolist()),
-        lowest=tuple(probabilities.min(axis=0).round(4).tolist()),
-        highest=tuple(probabilities.max(axis=0).round(4).tolist()),
-        agreement=round(agreement, 3),
-        emotion=labels[first] if named else None,
     )
 
 
