@@ -113,8 +113,9 @@ def measure(stage: str, what: str, values: tuple[Tensor, ...], rounds: int) -> l
         calls = {rival: way(function) for rival, function in functions.items()}
         times = interleaved({**calls, **floor}, rounds)
         row: dict[str, Any] = {"what": f"{stage} {what}", "way": name}
-        row |= {rival: times.get(rival, float("nan")) for rival in COLUMNS}
-        rows.append(row | {f"x {rival}": row[rival] / times[fastest] for rival in SLOWER})
+        row |= {rival: times.get(rival) for rival in COLUMNS}
+        ratios = {r: times[r] / times[fastest] if r in times else None for r in SLOWER}
+        rows.append(row | {f"x {rival}": ratio for rival, ratio in ratios.items()})
     wrong = error(functions[fastest], functions["reference"], values)
     return [row | {"error": wrong} for row in rows]
 

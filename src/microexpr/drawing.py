@@ -269,6 +269,49 @@ def draw_intervals(
     return figure
 
 
+def draw_choices(ratios: Mapping[str, Sequence[float]], factors: Sequence[float]) -> Figure:
+    """What searches chose: sparsity ratios and magnification factor (Figure 4 of AMMSM).
+
+    A dot for each search, larger where several agree; a line through the means.
+
+    Args:
+        ratios: ``stage.pair -> one ratio a search``; empty: none were searched.
+        factors: One magnification factor a search; empty: none were searched.
+
+    Raises:
+        ValueError: Neither is given.
+    """
+    if not ratios and not factors:
+        raise ValueError("nothing was searched")
+    sizes = [max(1, len(ratios))] * bool(ratios) + [2] * bool(factors)
+    figure = _figure(1.6 + 0.55 * sum(sizes), 3.6)
+    grid = figure.subplots(1, len(sizes), squeeze=False, width_ratios=sizes).ravel()
+    if ratios:
+        _draw_dots(grid[0], list(ratios.values()), BLUE)
+        grid[0].set_xticks(range(len(ratios)), list(ratios))
+        grid[0].set_xlabel("stage.pair of blocks", fontsize=10, color=INK)
+        grid[0].set_ylabel("sparsity ratio", fontsize=10, color=INK)
+        grid[0].set_ylim(0, 0.9)
+    if factors:
+        _draw_dots(grid[-1], [factors], VERMILION)
+        grid[-1].set_xticks([])
+        grid[-1].set_ylabel("magnification factor", fontsize=10, color=INK)
+        grid[-1].set_ylim(0.8, 4.2)
+    return figure
+
+
+def _draw_dots(axes: Any, columns: Sequence[Sequence[float]], colour: str) -> None:
+    for x, values in enumerate(columns):
+        heights, counts = np.unique(np.asarray(values), return_counts=True)
+        axes.scatter([x] * len(heights), heights, s=36 * counts, color=colour, alpha=0.6, lw=0)
+    means = [float(np.mean(values)) for values in columns]
+    axes.plot(range(len(means)), means, color=colour, lw=1.2, marker="_", ms=14)
+    axes.set_xlim(-0.6, len(columns) - 0.4)
+    axes.grid(axis="y", color="#e6e6e6", lw=0.8)
+    axes.set_axisbelow(True)
+    _bare(axes, size=9.5)
+
+
 def save(picture: Figure | Rgb, path: Path, dpi: int = 150) -> None:
     """Writes a figure or an RGB array, whole or not at all; the suffix decides the format.
 

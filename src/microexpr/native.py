@@ -32,10 +32,10 @@ def library() -> ctypes.CDLL | None:
     if found is None:
         _refuse("it was not built (no C++ compiler at install time?)")
         return None
-    if _cut_short(found):
-        _refuse(f"{found.name} is cut short; install the package again")
-        return None
     try:
+        if _cut_short(found):
+            _refuse(f"{found.name} is cut short; install the package again")
+            return None
         # torch first: the library then shares torch's OpenMP threads instead of starting its own.
         import torch  # noqa: F401
 

@@ -19,7 +19,6 @@ from microexpr.errors import UserError
 from microexpr.evaluation import run as running
 from microexpr.evaluation.experiment import Experiment, parse
 from microexpr.evaluation.plan import plan
-from microexpr.evaluation.protocols import Fold
 from microexpr.evaluation.predictions import read_predictions, selected
 from microexpr.evaluation.run import Task, do_task, predict, run_experiment, train_on_all
 from microexpr.inputs import Input
@@ -89,25 +88,6 @@ def test_oracle_is_at_least_as_accurate_as_last_for_every_person(finished: Path)
                 for p in (last, oracle)
             ]
             assert right[1] >= right[0]
-
-
-def test_the_oracle_against_a_loop() -> None:
-    """For each person alone: the latest of the epochs with most clips right."""
-    clips = tuple(Clip("smic", f"s{i // 3}", str(i), "negative") for i in range(9))
-    rng = torch.Generator().manual_seed(0)
-    true = torch.randint(3, (9,), generator=rng)
-    looks = [
-        (torch.randint(3, (9,), generator=rng), torch.rand(9, 3, generator=rng)) for _ in range(12)
-    ]
-    oracle = running._Oracle(Fold("x", (Clip("samm", "1", "a", "other"),), clips), true)
-    for predicted in looks:
-        oracle.look(predicted)
-    assert oracle.chosen is not None
-    for rows in (slice(0, 3), slice(3, 6), slice(6, 9)):
-        right = [int((labels[rows] == true[rows]).sum()) for labels, _ in looks]
-        best = max(i for i, count in enumerate(right) if count == max(right))
-        assert torch.equal(oracle.chosen[0][rows], looks[best][0][rows])
-        assert torch.equal(oracle.chosen[1][rows], looks[best][1][rows])
 
 
 def test_killed_and_started_again_it_ends_with_the_same_bytes(

@@ -71,7 +71,7 @@ def test_residual_starts_as_plain_multiplication() -> None:
     flow = torch.randn(2, 2, 16, 16)
     net = Magnifier(2, 4, 2, residual=True)
     torch.testing.assert_close(net(flow, 2.5), 2.5 * flow)
-    assert float(magnification_loss(flow, net(flow, 2.5), 2.5)) < 1e-6
+    assert magnification_loss(flow, net(flow, 2.5), 2.5).item() < 1e-6
 
 
 def test_equation_one_by_hand() -> None:
@@ -83,16 +83,16 @@ def test_equation_one_by_hand() -> None:
 def test_it_learns_to_magnify() -> None:
     torch.manual_seed(0)
     net = Magnifier(2, 8, 2)
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    optimiser = torch.optim.Adam(net.parameters(), lr=5e-3)
+    flow, alpha = torch.randn(8, 2, 8, 8), torch.linspace(1, 4, 8)
     losses = []
     for _ in range(60):
-        flow, alpha = torch.randn(8, 2, 1, 1) * torch.ones(8, 2, 8, 8), 1 + 3 * torch.rand(8)
         loss = magnification_loss(flow, net(flow, alpha), alpha)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
-    assert sum(losses[-5:]) < 0.4 * sum(losses[:5])
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
 
 
 def bump(at: float, side: int = 48) -> Tensor:

@@ -151,14 +151,24 @@ def to_table(experiment: Experiment) -> dict[str, Any]:
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """The first field in which two tables differ, in words; None if they are equal.
 
+    A field that one of them lacks has its default: it may have been written before there was one.
+
     >>> difference({"a": {"b": 1}}, {"a": {"b": 2}})
     'a.b is 1 there and 2 here'
     """
-    there, here = _flat(old), _flat(new)
+    there, here = _flat(_complete(old)), _flat(_complete(new))
     for key in sorted(there.keys() | here.keys()):
         if there.get(key) != here.get(key):
             return f"{key} is {there.get(key, 'absent')} there and {here.get(key, 'absent')} here"
     return None
+
+
+def _complete(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The table with every default written out; as it is where it is no experiment of ours."""
+    try:
+        return to_table(parse(table))
+    except UserError:
+        return table
 
 
 def _chosen(section: str, table: dict[str, Any]) -> dict[str, Any]:

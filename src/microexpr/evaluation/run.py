@@ -2,7 +2,8 @@
 
 A fold is done when its part of the table stands in ``folds/``; parts are written whole or not at
 all, so a run that was killed goes on where it was and ends with the same bytes. What the folds
-share (arrays, and pre-training on other data) is made once, in ``cache/``. Both go at the end.
+share (arrays, and pre-training on other data) is made once, in ``cache/``. Both go at the end. A
+training of several phases goes on at the phase in which it was killed, a search at its last trial.
 
 Columns. ``last``: trained on all training persons, last epoch. ``inner``: a second training without
 a fifth of the training persons, whose best epoch on those predicts. ``oracle``: for each test
@@ -33,9 +34,9 @@ from microexpr import jobs as processes
 from microexpr.clip import Clip
 from microexpr.errors import UserError
 from microexpr.evaluation.bench import Bench, build_model, open_sets
+from microexpr.evaluation.choices import note_choices, write_choices
 from microexpr.evaluation.environment import environment
 from microexpr.evaluation.experiment import Experiment, difference, parse, to_table
-from microexpr.evaluation.metrics import confusion, uf1
 from microexpr.evaluation.predictions import (
     Predictions,
     concatenate,
@@ -43,8 +44,9 @@ from microexpr.evaluation.predictions import (
     write_predictions,
 )
 from microexpr.evaluation.protocols import Fold, make_folds
+from microexpr.evaluation.selection import Inner, Kept, Oracle, load_halfway, save_halfway
 from microexpr.files import replacing, write_text
-from microexpr.models.base import Classifier
+from microexpr.models.base import Adaptive, Classifier
 from microexpr.training.checkpoint import Checkpoint, save_checkpoint
 from microexpr.training.data import ArrayFile, TrainingSet, tensors, without
 from microexpr.training.fit import epochs
@@ -69,6 +71,11 @@ class Task:
         """Where its rows of the table go."""
         fold = re.sub(r"[^A-Za-z0-9_.-]", "-", self.fold)
         return self.out / "folds" / f"seed{self.seed}" / f"{fold}.{self.kind}.csv"
+
+    @property
+    def note(self) -> Path:
+        """Where it says what its search has chosen."""
+        return self.part.with_suffix(".chosen.json")
 
 
 def run_experiment(
@@ -115,6 +122,7 @@ def run_experiment(
         times += [_lead_file(out, s).with_suffix(".seconds") for s in experiment.run.seeds]
         seconds = sum(float(path.read_text()) for path in times if path.exists())
         write_text(environment(jobs, len(tasks), seconds), out / "environment.json")
+        write_choices([task.note for task in tasks], out)
         write_predictions(concatenate([read_predictions(task.part) for task in tasks]), table)
     for leftover in ("folds", "cache"):
         shutil.rmtree(out / leftover, ignore_errors=True)
@@ -255,6 +263,7 @@ def do_task(task: Task) -> None:
     rows = chosen or _last(bench, model, fold, task)
     seconds = task.part.with_suffix(".seconds")
     write_predictions(rows, task.part)
+    task.part.with_suffix(".halfway.safetensors").unlink(missing_ok=True)
     write_text(f"{time.perf_counter() - start:.1f}", seconds)
 
 
@@ -264,24 +273,38 @@ def _start(bench: Bench, seed: int) -> Classifier:
 
 
 def _trained(
-    bench: Bench, model: Classifier, clips: tuple[Clip, ...], fold: Fold, seed: int
+    bench: Bench, model: Classifier, clips: tuple[Clip, ...], fold: Fold, task: Task, kept: Kept
 ) -> Iterator[tuple[bool, Classifier]]:
-    """After each epoch: whether it was one on the fold's own clips, and the model to keep."""
+    """After each epoch: whether it was one on the fold's own clips, and the model to keep.
+
+    Between two phases all that is known is saved, `kept` too, and taken up again if it is there.
+    """
     held = {clip.person for clip in fold.test}
     others = {name: without(other, held) for name, other in bench.others.items()}
     recipe = bench.experiment.recipe
-    train = replace(bench.clips, clips=clips)
-    if bench.lead == len(recipe.phases):
+    train, count = replace(bench.clips, clips=clips), len(recipe.phases)
+    if bench.lead == count:
         yield False, model
-    for epoch in epochs(model, train, recipe, seed, others, range(bench.lead, len(recipe.phases))):
-        yield recipe.phases[epoch.phase].on == "train", epoch.model
+    halfway, journal = (task.part.with_suffix(end) for end in (".halfway.safetensors", ".journal"))
+    first = max(bench.lead, load_halfway(halfway, model, kept))
+    for epoch in epochs(model, train, recipe, task.seed, others, range(first, count), journal):
+        phase, model = recipe.phases[epoch.phase], epoch.model
+        yield phase.on == "train", model
+        if phase.mode == "search":
+            kept["search_loss"] = torch.tensor(epoch.loss, dtype=torch.float64)
+        if epoch.number == phase.epochs and epoch.phase + 1 < count:
+            save_halfway(halfway, epoch.phase + 1, model, kept)
+    if "search_loss" in kept and isinstance(model, Adaptive):
+        about = {"seed": task.seed, "fold": fold.name, "selection": task.kind}
+        note_choices(task.note, model, **about, loss=float(kept["search_loss"]))
 
 
 def _last(bench: Bench, model: Classifier, fold: Fold, task: Task) -> Predictions:
     """The rows of the last epoch and, where asked for, of the oracle's."""
     x, true = tensors(replace(bench.clips, clips=fold.test))
-    oracle = _Oracle(fold, true) if "oracle" in bench.experiment.run.selections else None
-    for own, current in _trained(bench, model, fold.train, fold, task.seed):
+    kept: Kept = {}
+    oracle = Oracle(fold, true, kept) if "oracle" in bench.experiment.run.selections else None
+    for own, current in _trained(bench, model, fold.train, fold, task, kept):
         model = current
         if oracle and own:
             oracle.look(predict(current, x))
@@ -292,44 +315,20 @@ def _last(bench: Bench, model: Classifier, fold: Fold, task: Task) -> Prediction
     return concatenate(rows)
 
 
-class _Oracle:
-    """Keeps, for each test person, the predictions of the epoch that was best on their clips."""
-
-    def __init__(self, fold: Fold, true: Tensor) -> None:
-        names = sorted({clip.person for clip in fold.test})
-        self.person = torch.tensor([names.index(clip.person) for clip in fold.test])
-        self.best = torch.full((len(names),), -1)
-        self.true = true
-        self.chosen: tuple[Tensor, Tensor] | None = None
-
-    def look(self, predicted: tuple[Tensor, Tensor]) -> None:
-        """One more epoch's labels and probabilities; of equals the latest is kept."""
-        right = torch.zeros_like(self.best)
-        right.index_add_(0, self.person, (predicted[0] == self.true).long())
-        better = (right >= self.best)[self.person]
-        self.best = torch.maximum(self.best, right)
-        labels, probabilities = self.chosen or predicted
-        self.chosen = (
-            torch.where(better, predicted[0], labels),
-            torch.where(better[:, None], predicted[1], probabilities),
-        )
-
-
 def _inner(bench: Bench, model: Classifier, fold: Fold, task: Task) -> Predictions:
     """The rows of the epoch that is best on training persons set aside (the first among equals)."""
     scheme = bench.clips.scheme
     rest, held = split_persons(fold.train, scheme, INNER_SHARE, task.seed)
     x_held, y_held = tensors(replace(bench.clips, clips=held))
     x, true = tensors(replace(bench.clips, clips=fold.test))
-    best, best_score = None, -1.0
-    for _, current in _trained(bench, model, rest, fold, task.seed):
-        guess = predict(current, x_held)[0].numpy()
-        score = float(uf1(confusion(y_held.numpy(), guess, len(scheme.labels))))
-        if best is None or score > best_score:
-            best, best_score = predict(current, x), score
-    if best is None:
+    kept: Kept = {}
+    inner = Inner(y_held, len(scheme.labels), kept)
+    for _, current in _trained(bench, model, rest, fold, task, kept):
+        if inner.better(predict(current, x_held)[0]):
+            inner.keep(predict(current, x))
+    if inner.chosen is None:
         raise UserError(f"fold {fold.name}: the recipe has no epoch")
-    return _rows(bench, fold, task.seed, "inner", best, true)
+    return _rows(bench, fold, task.seed, "inner", inner.chosen, true)
 
 
 def predict(model: Classifier, x: Tensor, batch: int = 256) -> tuple[Tensor, Tensor]:

@@ -130,7 +130,8 @@ class Ammsm(Adaptive):
         UserError: A setting out of its range.
     """
 
-    paper = "Liu et al., AMMSM: Adaptive Motion Magnification and Sparse Mamba, ICME 2025"
+    paper = "Liu et al., AMMSM: Adaptive Motion Magnification and Sparse Mamba, 2025"
+    uncertain = "no public code; the head of the file lists what the paper leaves open"
     eats = Input(("u", "v", *ONSET), 224, "tvl1", "none")
     smallest: ClassVar[dict[str, Any]] = {
         "size": "nano",
