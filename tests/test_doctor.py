@@ -116,6 +116,7 @@ def test_missing_clips_and_frames_are_named(casme2: Path) -> None:
     lines = by_name(examine_dataset("casme2", casme2, LAX))
     assert "12 of 12 clips have none" in lines["frames"].detail
     assert "and 7 more" in lines["frames"].detail
+    assert "key frames" not in lines
 
 
 def test_wrong_folders_and_files(casme2: Path, tmp_path: Path) -> None:
@@ -171,3 +172,10 @@ def test_lines_are_readable() -> None:
 def test_a_data_set_needs_its_folder() -> None:
     with pytest.raises(UserError, match="microexpr doctor samm FOLDER"):
         doctor.examine("samm", None, [])
+
+
+def test_without_pandas_there_is_still_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "examine_machine", list)
+    monkeypatch.setitem(sys.modules, "microexpr.datasets", None)
+    (finding,) = doctor.examine("casme2", Path(), [])
+    assert (finding.name, finding.state) == ("casme2", "wrong")

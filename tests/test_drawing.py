@@ -16,6 +16,7 @@ from matplotlib.image import imread
 
 from microexpr.drawing import (
     contact_sheet,
+    draw_choices,
     draw_confusion,
     draw_intervals,
     draw_scan_orders,
@@ -158,6 +159,21 @@ def test_intervals_stand_in_their_rows() -> None:
     assert _words(figure) == ["0.200", "−0.100"]
     low, high = axes.get_ylim()
     assert low > high  # the first row is on top
+
+
+def test_choices_are_dots_that_grow_with_agreement() -> None:
+    figure = draw_choices({"1.1": [0.1, 0.1, 0.8], "2.1": [0.5, 0.5, 0.5]}, [4.0, 2.0, 3.0])
+    ratios, factors = figure.axes
+    first, second = ratios.collections
+    np.testing.assert_allclose(first.get_offsets(), [[0, 0.1], [0, 0.8]])
+    assert first.get_sizes()[0] == 2 * first.get_sizes()[1]
+    np.testing.assert_allclose(second.get_offsets(), [[1, 0.5]])
+    np.testing.assert_allclose(ratios.lines[0].get_ydata(), [1 / 3, 0.5])
+    assert [t.get_text() for t in ratios.get_xticklabels()] == ["1.1", "2.1"]
+    np.testing.assert_allclose(factors.lines[0].get_ydata(), [3.0])
+    assert len(draw_choices({}, [2.0]).axes) == len(draw_choices({"1.1": [0.3]}, []).axes) == 1
+    with pytest.raises(ValueError, match="nothing was searched"):
+        draw_choices({}, [])
 
 
 def test_pictures_are_saved_whole(tmp_path: Path) -> None:

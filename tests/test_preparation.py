@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,17 @@ def test_mistakes_are_one_line(
     assert code == 2
     assert says in err
     assert err.count("\n") == 1
+    assert not (tmp_path / "store").exists()
+
+
+def test_label_files_alone_are_not_enough(
+    microexpr: Command, trees: ModuleType, tmp_path: Path
+) -> None:
+    root = trees.casme2(tmp_path / "casme2", trees.noise, 1)
+    shutil.rmtree(root / "CASME2_RAW_selected")
+    command = ("prepare", "casme2", root, "--out", tmp_path / "store", "--set", "complete=false")
+    code, _, err = microexpr(*command)
+    assert (code, "no frames below" in err, "microexpr doctor casme2" in err) == (2, True, True)
     assert not (tmp_path / "store").exists()
 
 

@@ -75,8 +75,10 @@ def examine(dataset: str | None, root: Path | None, settings: Sequence[str]) -> 
     """
     if dataset is None:
         return examine_machine()
-    from microexpr.datasets import every_setting
-
+    try:
+        from microexpr.datasets import every_setting
+    except ImportError as error:
+        return [*examine_machine(), Finding(dataset, "wrong", f"cannot be read: {error}")]
     known = every_setting(dataset, {})
     if root is None:
         raise UserError(f"give the folder too: microexpr doctor {dataset} FOLDER")
@@ -129,7 +131,8 @@ def examine_dataset(name: str, root: Path, settings: Mapping[str, Any]) -> list[
     found.append(_safely("annotations", lambda: _annotations(clips)))
     if dataset.ships is None:
         found.append(_safely("frames", lambda: _frames(root, clips, dataset.access)))
-        found.append(_safely("key frames", lambda: _key_frames(root, clips)))
+        if any(clip.source for clip in clips):
+            found.append(_safely("key frames", lambda: _key_frames(root, clips)))
     return found
 
 

@@ -43,7 +43,8 @@ def prepare_dataset(
         ``made``, ``kept``, ``failed`` (id to reason), ``store`` and ``sheet``, JSON-able.
 
     Raises:
-        UserError: The data set cannot be opened or ships flow, or a word does not fit.
+        UserError: The data set cannot be opened, ships flow or has no frames there, or a word does
+            not fit.
     """
     workers = check_jobs(jobs)
     if dataset_class(name).ships is not None:
@@ -52,6 +53,8 @@ def prepare_dataset(
     known = every_setting(name, {})
     chosen = parse_settings(f"data set '{name}'", settings, known)
     clips = open_dataset(name, root, **chosen).clips()
+    if not any(clip.source for clip in clips):
+        raise UserError(f"no frames below {root}: `microexpr doctor {name} {root}` says more")
     done = prepare(name, clips, root, store, what, known | chosen, workers, watch)
     drawn = draw_sheet(clips, root, store, what, sheet) if sheet > 0 else None
     return {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,15 @@ def test_difference_names_the_field(tmp_path: Path) -> None:
     two = to_table(read_experiment(written(tmp_path, TEXT.replace("lr = 1", "lr = 2")))[""])
     assert difference(one, one) is None
     assert difference(one, two) == "recipe.phases.0.lr is 1.0 there and 2.0 here"
+
+
+def test_a_field_that_is_missing_there_has_its_default(tmp_path: Path) -> None:
+    """A folder written before a field existed still holds the same experiment."""
+    new = to_table(read_experiment(written(tmp_path, TEXT))[""])
+    old = copy.deepcopy(new)
+    for phase in old["recipe"]["phases"]:
+        for key in ("mode", "hold_out", "mesa", "mesa_start", "population", "mutation"):
+            del phase[key]
+    assert difference(old, new) is None
+    new["recipe"]["phases"][1]["mode"] = "adapt"
+    assert difference(old, new) == "recipe.phases.1.mode is train there and adapt here"

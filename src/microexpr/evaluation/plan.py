@@ -47,16 +47,27 @@ def plan(experiment: Experiment, data: Path | None, arm: str = "") -> str:
     seconds = 0.0
     for phase in experiment.recipe.phases:
         here = clips if phase.on == "train" else others[phase.on]
-        steps = phase.epochs * -(-len(here.clips) // phase.batch)
-        lines.append(f"phase {phase.name} on {phase.on}: {phase.epochs} epochs, {steps} steps")
+        steps = _steps(phase, len(here.clips))
+        what = f"{phase.epochs} epochs, {steps} steps"
+        if phase.mode == "search":
+            what = f"search, {phase.epochs} generations of {phase.population}, {steps} batches"
+        lines.append(f"phase {phase.name} on {phase.on}: {what}")
         seconds += steps * _step_seconds(model, phase)
     if not isinstance(model, ClosedForm):
         lines.append(f"about {seconds * trainings / 3600:.2f} core-hours at most")
     return "\n".join(lines)
 
 
+def _steps(phase: Phase, clips: int) -> int:
+    """Batches of the phase, whole clips assumed to divide as asked between persons."""
+    held = round(clips * phase.hold_out)
+    if phase.mode == "search":
+        return phase.epochs * phase.population * -(-held // phase.batch)
+    return phase.epochs * -(-(clips - held) // phase.batch)
+
+
 def _step_seconds(model: Classifier, phase: Phase) -> float:
-    """Time of one training step on random flow, the second of two.
+    """Time of one training step on random flow, the second of two; a search only looks.
 
     Of large pictures a few stand for the batch, which might not fit into memory here.
     """
@@ -69,6 +80,9 @@ def _step_seconds(model: Classifier, phase: Phase) -> float:
     y = torch.randint(model.classes, (few,))
     for _ in range(2):
         start = time.perf_counter()
-        torch.autograd.backward(model.loss(x, y, 0.5))
+        with torch.set_grad_enabled(phase.mode != "search"):
+            loss = model.loss(x, y, 0.5)
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
         seconds = time.perf_counter() - start
     return seconds * batch / few

@@ -349,7 +349,7 @@ def _check_flow(channels: Sequence[str], normalisation: str, magnifier: bool) ->
 def _check_side(image: int, least: int, what: str) -> None:
     """Batch norm of a single clip needs more than one token, so maps must not shrink to one."""
     if image < least:
-        raise UserError(f"{what} need an image of at least {least} pixels, got {image}")
+        raise UserError(f"{what}: the image must be at least {least} pixels, got {image}")
 
 
 def _percent(what: str, value: float, low: float, high: float) -> int:

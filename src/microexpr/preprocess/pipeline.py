@@ -134,6 +134,7 @@ def prepare(
         if reason:
             failed[task.clip.id] = reason
     write_manifest(store)
+    sweep(store)
     ordered = {clip.id: failed[clip.id] for clip in clips if clip.id in failed}
     return Summary(len(left) - len(failed), len(tasks) - len(left), ordered)
 
