@@ -74,7 +74,7 @@ def minmax8(planes: Array) -> Array:
     """
     low = planes.min(axis=(-2, -1), keepdims=True)
     span = planes.max(axis=(-2, -1), keepdims=True) - low
-    stretched: Array = np.rint((planes - low) * (255 / np.where(span > 0, span, 1)))
+    stretched: Array = np.rint((planes - low) / np.where(span > 0, span, 1) * 255)
     return stretched.astype(np.float32)
 
 

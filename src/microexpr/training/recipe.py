@@ -180,7 +180,7 @@ def learning_rate(phase: Phase, epoch: float) -> float:
 
     >>> p = Phase(epochs=70, lr=5e-4)
     >>> [round(learning_rate(p, e), 6) for e in (0, 2.5, 5, 32.5, 60, 69)]
-    [1e-06, 0.00025, 0.0005, 0.000252, 5e-06, 5e-06]
+    [1e-06, 0.000251, 0.0005, 0.000253, 5e-06, 5e-06]
     """
     if phase.schedule == "constant":
         return phase.lr
