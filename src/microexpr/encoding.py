@@ -275,7 +275,7 @@ def _check_possible(planes: Array, has: Input, wants: Input) -> None:
     missing = [c for c in wants.channels if c in PICTURES and c not in has.channels]
     if missing:
         raise UserError(
-            f"no {', '.join(missing)} here: only flow is shipped, not the onset frame or other pictures"
+            f"no {', '.join(missing)} here: only flow is shipped, no pictures"
         )
     if set(wants.channels) <= set(_kept(has, wants)):
         return
