@@ -274,9 +274,7 @@ def _check_possible(planes: Array, has: Input, wants: Input) -> None:
         )
     missing = [c for c in wants.channels if c in PICTURES and c not in has.channels]
     if missing:
-        raise UserError(
-            f"no {', '.join(missing)} here: only flow is shipped, no pictures"
-        )
+        raise UserError(f"no {', '.join(missing)} here: only flow is shipped, no pictures")
     if set(wants.channels) <= set(_kept(has, wants)):
         return
     stretched = has.normalisation == "minmax8"
