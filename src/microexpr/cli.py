@@ -314,15 +314,26 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/demo"),
     jobs: Jobs = None,
 ) -> None:
-    """Train a small MERba on synthetic flow under kfold; show the table and the picture."""
-    from microexpr.demo import demo_experiment
+    """Make a film, find its movements; train a small MERba on synthetic flow under kfold."""
+    from rich.console import Console
+
+    from microexpr.app.outputs import Job, Settings, do_job
+    from microexpr.demo import demo_experiment, demo_script, film_table, sample_film
     from microexpr.evaluation.run import run_experiment
     from microexpr.jobs import check_jobs
 
     workers = check_jobs(jobs)
+    film, analysis, kfold = out / "film.mp4", out / "analysis", out / "kfold"
     with _progress("demo") as watch:
-        run_experiment(demo_experiment(), None, out, workers, watch)
-    _print_report(out)
+        truth = sample_film(film, demo_script(), watch)
+        outcome = do_job(Job(film, analysis, Settings()), watch)
+    if outcome.report is None:
+        raise UserError(outcome.error)
+    Console().print(film_table(truth, outcome.report))
+    print(f"film: {film}   page: {analysis / 'report.html'}\n")
+    with _progress("demo") as watch:
+        run_experiment(demo_experiment(), None, kfold, workers, watch)
+    _print_report(kfold)
 
 
 def _print_outcomes(outcomes: list[Any], as_json: bool) -> None:
@@ -352,24 +363,17 @@ class _progress:
     """A progress bar with time left on stderr; gives ``watch(what, done, of)``."""
 
     def __init__(self, title: str) -> None:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
 
         self.title = title
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
+        self.bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("left"),
+            progress.TimeRemainingColumn(elapsed_when_finished=False),
             console=Console(stderr=True),
         )
         self.tasks: dict[str, Any] = {}

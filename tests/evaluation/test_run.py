@@ -23,6 +23,7 @@ from microexpr.evaluation.predictions import read_predictions, selected
 from microexpr.evaluation.run import Task, do_task, predict, run_experiment, train_on_all
 from microexpr.inputs import Input
 from microexpr.models import create_model
+from microexpr.models.ammsm import Ammsm
 from microexpr.training.checkpoint import load_checkpoint
 
 
@@ -173,6 +174,50 @@ def test_no_fold_reads_a_test_clip_while_it_trains(
     assert all(persons < everyone for persons in seen)
 
 
+def three_phases() -> Experiment:
+    """AMMSM, very small: adapting, searching, fine-tuning."""
+    phases = [
+        {"name": "adapt", "mode": "adapt", "hold_out": 0.4, "epochs": 2, "ema": 0.5, "mesa": 1.0},
+        {"name": "search", "mode": "search", "hold_out": 0.4, "epochs": 2, "population": 3},
+        {"name": "tune", "epochs": 1},
+    ]
+    return experiment(
+        model={"name": "ammsm", **Ammsm.smallest, "widths": [8, 8], "depths": [1, 1]},
+        protocol={"folds": 2},
+        recipe={"phases": phases},
+        run={"seeds": [0]},
+    )
+
+
+def test_a_training_goes_on_at_the_phase_in_which_it_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_experiment(three_phases(), None, tmp_path / "whole")
+    original, done = running.epochs, 0
+
+    def dies(*given: Any) -> Any:
+        nonlocal done
+        for epoch in original(*given):
+            yield epoch
+            done += 1
+            if done in (4, 6, 9, 13):  # after a search's last generation, within phases, in a fold
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "epochs", dies)
+    out = tmp_path / "killed"
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            run_experiment(three_phases(), None, out)
+    assert list((out / "folds").rglob("*.journal.1"))
+    run_experiment(three_phases(), None, out)
+    for name in ("predictions.csv", "search.csv", "search.png"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert done < 4 * 5 + 6  # 2 folds, last and inner, of 5 epochs: few were done twice
+    rows = (out / "search.csv").read_text().splitlines()
+    assert rows[0] == "seed,fold,selection,loss,ratio_1_1,ratio_2_1,alpha"
+    assert len(rows) == 1 + 4
+
+
 def test_predict_leaves_model_and_random_state_alone() -> None:
     model = create_model("smallcnn", 3).train()
     x = torch.randn(4, 3, 28, 28)
@@ -197,6 +242,13 @@ def test_a_plan_counts(tmp_path: Path) -> None:
     text = plan(experiment(), None)
     assert "36 clips of 6 persons" in text
     assert "3 folds, 12 trainings" in text
+
+
+def test_a_plan_counts_a_search() -> None:
+    text = plan(three_phases(), None)
+    assert "phase adapt on train: 2 epochs, 4 steps" in text  # 22 of 36 clips, 16 a batch
+    assert "phase search on train: search, 2 generations of 3, 6 batches" in text
+    assert "phase tune on train: 1 epochs, 3 steps" in text
 
 
 def test_bad_input(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from microexpr.clip import Clip
 from microexpr.errors import UserError
 from microexpr.inputs import Input
 from microexpr.labels import SCHEMES
-from microexpr.models.base import Classifier
+from microexpr.models.base import Adaptive, Classifier
 from microexpr.training.data import TrainingSet, labelled, tensors, without
 from microexpr.training.fit import Epoch, build_optimiser, epochs, fit
 from microexpr.training.recipe import Phase, Recipe
@@ -210,3 +211,145 @@ def test_labelled_and_without() -> None:
     assert less.persons == training_set().persons - {"smic/s00", "smic/s01"}
     with pytest.raises(UserError, match="every person is held out"):
         tensors(without(training_set(), training_set().persons))
+
+
+class Gain(Adaptive):
+    """A linear layer behind a gain that may be chosen; remembers what it was given."""
+
+    paper: ClassVar[str] = "none"
+    smallest: ClassVar[dict[str, Any]] = {}
+    eats = EATS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(32, 3)
+        self.register_buffer("percent", torch.tensor(100))
+        self.seen: list[tuple[bool, Tensor]] = []
+
+    @property
+    def choices(self) -> dict[str, tuple[float, ...]]:
+        return {"gain": (0.25, 0.5, 1.0, 2.0)}
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        return {"gain": int(self.get_buffer("percent")) / 100}
+
+    def choose(self, values: Mapping[str, float]) -> None:
+        self.get_buffer("percent").fill_(round(100 * values["gain"]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(x.flatten(1)) * self.chosen["gain"]
+        return out
+
+    def loss(self, x: Tensor, y: Tensor, progress: float) -> Tensor:
+        self.seen.append((self.adapting, y.detach().clone()))
+        return super().loss(x, y, progress)
+
+
+ADAPT = replace(QUICK, name="adapt", mode="adapt", hold_out=0.25, ema=0.5)
+SEARCH = Phase(name="search", mode="search", hold_out=0.25, epochs=2, population=4)
+TUNE = replace(QUICK, name="tune", epochs=2)
+
+
+class Recorded(Fields):
+    """Remembers whose clips were read, reading by reading."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.persons: list[set[str]] = []
+
+    def read_many(self, clips: Sequence[Clip], wants: Input) -> NDArray[np.float32]:
+        self.persons.append({clip.person for clip in clips})
+        return super().read_many(clips, wants)
+
+
+def test_a_search_is_judged_on_persons_that_adapting_left_out() -> None:
+    source = Recorded()
+    fit(Gain(), training_set(source=source), Recipe((ADAPT, SEARCH, TUNE)), 0)
+    adapted, judged, tuned = source.persons
+    assert adapted.isdisjoint(judged)
+    assert adapted | judged == tuned == {clip.person for clip in CLIPS}
+    assert len(judged) == 2
+
+
+def test_replayed_clips_of_persons_set_aside_are_left_out_too() -> None:
+    source, replayed = Recorded(), Recorded()
+    phase = replace(ADAPT, replay="films", replay_batch=4)
+    others = {"films": training_set(source=replayed)}
+    fit(Gain(), training_set(source=source), Recipe((phase,)), 0, others)
+    assert replayed.persons == source.persons
+
+
+def test_the_search_fixes_what_is_best_on_the_persons_set_aside() -> None:
+    """The chosen gain has the smallest loss of all, and the weights are untouched."""
+    model = Gain()
+    held = Recorded()
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.tensor([3.0, -1.0, -1.0]))  # wrong for two of three
+    before = model.head.weight.detach().clone()
+    recipe = Recipe((replace(SEARCH, population=8),))
+    seen = list(epochs(model, training_set(source=held), recipe, 0))
+    assert [(e.phase, e.number) for e in seen] == [(0, 1), (0, 2)]
+    clips = [clip for clip in CLIPS if clip.person in held.persons[0]]
+    x, y = tensors(training_set(clips))
+    losses = {}
+    for gain in model.choices["gain"]:
+        twin = Gain()
+        twin.load_state_dict(model.state_dict())
+        twin.choose({"gain": gain})
+        losses[gain] = float(nn.functional.cross_entropy(twin(x), y).detach())
+    best = min(losses, key=lambda gain: losses[gain])
+    assert model.chosen == {"gain": best}
+    assert seen[-1].loss == pytest.approx(losses[best], rel=1e-5)
+    assert torch.equal(model.head.weight, before)
+
+
+def test_phases_say_whether_a_model_adapts() -> None:
+    model = Gain()
+    recipe = Recipe((ADAPT, replace(TUNE, name="x"), replace(ADAPT, name="again", epochs=1)))
+    kept = [epoch.model for epoch in epochs(model, training_set(), recipe, 0)][-1]
+    assert {adapting for adapting, _ in model.seen} == {True}
+    assert isinstance(kept, Gain)
+    assert not kept.adapting
+    model = Gain()
+    fit(model, training_set(), Recipe((replace(TUNE, name="x"),)), 0)
+    assert {adapting for adapting, _ in model.seen} == {False}
+    for phase, says in ((replace(ADAPT), "use mode 'train'"), (SEARCH, "nothing to choose")):
+        with pytest.raises(UserError, match=says):
+            fit(Tiny(), training_set(), Recipe((phase,)), 0)
+
+
+def test_adapting_and_searching_may_be_done_one_by_one(tmp_path: Path) -> None:
+    recipe = Recipe((ADAPT, SEARCH, TUNE))
+    torch.manual_seed(0)
+    whole = fit(Gain(), training_set(), recipe, 3).state_dict()
+    torch.manual_seed(0)
+    model: Classifier = Gain()
+    for index in range(3):
+        fresh = Gain()
+        fresh.load_state_dict(model.state_dict())
+        for epoch in epochs(
+            fresh, training_set(), recipe, 3, None, range(index, index + 1), tmp_path / "j"
+        ):
+            model = epoch.model
+    assert same(whole, model.state_dict())
+    assert [file.name for file in tmp_path.iterdir()] == ["j.1"]
+
+
+def test_mesa_adds_what_the_average_says_as_target_mass() -> None:
+    phase = replace(TUNE, ema=0.5, mesa=0.7, mesa_start=0.5, flip=False, sampling="in_order")
+    model = Gain()
+    states = [
+        {k: v.clone() for k, v in epoch.model.state_dict().items()}
+        for epoch in epochs(model, training_set(), Recipe((phase,)), 0)
+    ]
+    masses = [y.sum(1) for _, y in model.seen]
+    half = len(masses) // 2
+    assert all(torch.allclose(m, torch.ones(len(m))) for m in masses[:half])
+    assert all(torch.allclose(m, torch.full((len(m),), 1.7)) for m in masses[half:])
+    average = Gain()
+    average.load_state_dict(states[0])  # as it stood when the second half began
+    x, y = tensors(training_set())
+    wanted = torch.eye(3)[y[:8]] + 0.7 * average.predict(x[:8])[1]
+    torch.testing.assert_close(model.seen[half][1], wanted)

@@ -45,11 +45,22 @@ def test_a_constant_rate() -> None:
         ({"lr": -1.0}, "must not be negative"),
         ({"ema": 1.0}, r"\[0, 1\)"),
         ({"epochs": 12}, "exceed 12 epochs"),
+        ({"mode": "serch"}, "did you mean 'search'"),
+        ({"mode": "search"}, "needs persons to judge on: set hold_out"),
+        ({"mode": "search", "hold_out": 0.2, "mutation": 1.5}, r"mutation must be in \[0, 1\]"),
+        ({"hold_out": 1.0}, r"hold_out must be in \[0, 1\)"),
+        ({"population": 1}, "population must be at least 2"),
+        ({"mesa": -1.0}, "mesa must not be negative"),
+        ({"mesa": 1.0}, "mesa needs the average of the weights: set ema"),
     ],
 )
 def test_values_out_of_range(wrong: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says):
         Phase(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_search_has_no_schedule_to_check() -> None:
+    assert Phase(mode="search", hold_out=0.2, epochs=3).warmup == 5
 
 
 def test_recipes_refuse_twins() -> None:

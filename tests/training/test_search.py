@@ -3,7 +3,7 @@ from __future__ import annotations
 import builtins
 import multiprocessing
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -178,9 +178,3 @@ def test_processes_share_a_journal(tmp_path: Path) -> None:
     for worker in workers:
         worker.join(timeout=120)
     assert [worker.exitcode for worker in workers] == [0, 0]
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    yield
-    assert "optuna.integration" not in sys.modules
