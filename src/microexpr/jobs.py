@@ -80,7 +80,7 @@ def _die_with(parent: int) -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(1)
+            time.sleep(0.05)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
