@@ -5,8 +5,8 @@
 Four tables from one interleaved run:
 
 - latency: the four latencies of table III. The first two are the temporal trunk alone (no
-  magnifier, no sparsity, no onset frame), the others the whole net at ratios of .4; `share` is mamba over
-  transformer, `paper` what the paper has for it.
+  magnifier, no sparsity, no onset frame), the others the whole net at ratios of .4; `share` is
+  mamba over transformer, `paper` what the paper has for it.
 - parts: where the time of the whole net goes. `floor` is the time of its matrix products and
   convolutions alone, at the shapes and layouts that the net gives them.
 - ratio: the trunk's blocks alone and the whole net, all pairs at one ratio, over their time at
