@@ -101,9 +101,10 @@ def test_figures_of_hand_made_films(bench: ModuleType) -> None:
     }
     assert figures["fps"]["200"]["apex_error_ms"] == 20.0
     assert figures["fps"]["200"]["apex_error_frames"] == 4.0
+    assert figures["fps"]["200"]["apex_late_ms"] == 20.0
     assert figures["fps"]["30"]["apex_error_ms"] == 33.3
     assert figures["fps"]["30"]["cpu_seconds_per_second"] == 0.5
-    assert figures["without_events"] == {"films": 1, "false_alarms": 1}
+    assert figures["without_events"] == [{"fps": 100.0, "false_alarms": 1}]
     assert figures["plain"]["f1"] == 0.5  # only the highest peak: one of three, and none wrong
     assert figures["plain"]["spotted"] == 1
     page = bench.markdown(figures)
