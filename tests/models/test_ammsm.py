@@ -209,6 +209,19 @@ def test_gathered_and_masked_nets_agree() -> None:
         torch.testing.assert_close(one.eval()(x), other.eval()(x), atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_a_large_batch_is_worked_through_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = made(spatial=True).eval()
+    x, _ = batch(model, 7)
+    whole = model(x)
+    monkeypatch.setattr("microexpr.nn.pieces.PIXELS", 2 * 28 * 28)
+    torch.testing.assert_close(model(x), whole, atol=1e-5, rtol=1e-5)
+    model.train()  # batch norm needs the whole batch
+    before = model.patch_embed.conv1.norm.num_batches_tracked.clone()
+    model(x)
+    assert int(model.patch_embed.conv1.norm.num_batches_tracked) == int(before) + 1
+
+
 def test_magnify_takes_any_size_and_a_map() -> None:
     model = made().eval()
     flow = torch.randn(1, 2, 40, 24)

@@ -52,6 +52,7 @@ from microexpr.inputs import PICTURES, Input
 from microexpr.models.base import Adaptive, check_input, check_setting
 from microexpr.nn.layers import init_linear
 from microexpr.nn.magnifier import Magnifier, magnification_loss
+from microexpr.nn.pieces import in_pieces
 from microexpr.nn.resnet import ResNet18, standardised
 from microexpr.nn.ssd import D_STATE
 from microexpr.nn.vssd import Level, Sparsity, Stem, make_levels, pairs
@@ -94,7 +95,7 @@ class Size:
 
 SIZES = {
     "base": Size((64, 128, 256, 512), (2, 4, 8, 4), 32, D_STATE, 4.0, 0.2, 64, 4, 224, 4),
-    "nano": Size((8, 16, 32, 64), (2, 4, 8, 4), 8, 16, 2.0, 0.05, 8, 3, 28, 1),
+    "nano": Size((8, 16, 32, 64), (2, 4, 8, 4), 8, 16, 2.0, 0.05, 8, 3, 28, 2),
 }
 
 
@@ -245,7 +246,7 @@ class Ammsm(Adaptive):
     def forward(self, x: Tensor) -> Tensor:
         """``(b, channels, image, image)`` -> logits ``(b, classes)``, as chosen."""
         check_input(x, self.eats)
-        return self._classify(x, self.magnify(x[:, : self.planes]), self._ratios())
+        return self._as_chosen(x) if self.training else in_pieces(self._as_chosen, x)
 
     def loss(self, x: Tensor, y: Tensor, progress: float) -> Tensor:
         """Eq. 2 while adapting, with ratios and alpha drawn for this batch; else cross-entropy."""
@@ -275,6 +276,9 @@ class Ammsm(Adaptive):
         flow = flow.contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
         out: Tensor = self.magnifier(flow, self.alpha if alpha is None else alpha)
         return out
+
+    def _as_chosen(self, x: Tensor) -> Tensor:
+        return self._classify(x, self.magnify(x[:, : self.planes]), self._ratios())
 
     def _classify(self, x: Tensor, flow: Tensor, ratios: Sequence[float]) -> Tensor:
         """Both streams, from the (magnified) flow and the onset planes of x to the logits."""

@@ -24,12 +24,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from microexpr.errors import UserError
 from microexpr.inputs import Input
 from microexpr.models.base import Classifier, check_input
 from microexpr.nn.layers import init_linear
+from microexpr.nn.pieces import in_pieces
 from microexpr.nn.vssd import Level, Stem, make_levels
 from microexpr.nn.weights import load_strict, read_state_dict
 
@@ -83,7 +85,10 @@ class Vssd(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         """``(b, channels, image, image)`` -> logits ``(b, classes)``."""
         check_input(x, self.eats)
-        x = self.patch_embed(x)
+        return self._logits(x) if self.training else in_pieces(self._logits, x)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
         for level in self.layers:
             assert isinstance(level, Level)
             x = level.downsample(level(x))

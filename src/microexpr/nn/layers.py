@@ -38,14 +38,17 @@ class Mlp(nn.Module):
         dim: Width outside.
         ratio: Width inside over `dim`.
         dropout: Probability.
+        linear: Class of both layers.
     """
 
-    def __init__(self, dim: int, ratio: float, dropout: float) -> None:
+    def __init__(
+        self, dim: int, ratio: float, dropout: float, linear: type[nn.Linear] = nn.Linear
+    ) -> None:
         super().__init__()
         hidden = int(dim * ratio)
-        self.fc1 = nn.Linear(dim, hidden)
+        self.fc1 = linear(dim, hidden)
         self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc2 = linear(hidden, dim)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

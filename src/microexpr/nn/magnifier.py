@@ -41,7 +41,7 @@ class _Twice(nn.Sequential):
         layers: list[nn.Module] = []
         for before, after in ((inside, between), (between, outside)):
             conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
-            layers += [conv, nn.BatchNorm2d(after), nn.ReLU()]
+            layers += [conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
 

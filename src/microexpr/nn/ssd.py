@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microexpr.errors import UserError
+from microexpr.nn.dense import Dense, dense
 from microexpr.nn.sparse import View, convolve
 
 D_STATE = 64
@@ -52,7 +53,7 @@ class Ssd(nn.Module):
         inner = EXPAND * dim
         if heads < 1 or inner % heads:
             raise UserError(f"{heads} heads do not divide the inner width {inner}")
-        self.parts = (inner, inner + 2 * d_state, heads)
+        self.parts = [inner, inner + 2 * d_state, heads]
         self.inner, self.d_state = inner, d_state
         self.in_proj = nn.Linear(dim, sum(self.parts), bias=False)
         self.conv2d = nn.Conv2d(self.parts[1], self.parts[1], 3, padding=1, groups=self.parts[1])
@@ -61,19 +62,20 @@ class Ssd(nn.Module):
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log_())
         self.D = nn.Parameter(torch.ones(heads))
         self.norm = nn.LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, dim, bias=False)
+        self.out_proj = Dense(inner, dim, bias=False)
 
     def forward(self, u: Tensor, view: View) -> Tensor:
         """``(b, n, dim)`` -> the same; a token that `view` masks is not summed."""
-        z, xbc, dt = self.in_proj(u).split(self.parts, dim=2)
-        xbc = F.silu(convolve(xbc, self.conv2d, view))
+        # one product each, so that what follows finds its numbers side by side in memory
+        z, xbc, dt = (dense(u, part) for part in torch.split(self.in_proj.weight, self.parts))
+        xbc = F.silu(convolve(xbc, self.conv2d, view), inplace=not torch.is_grad_enabled())
         x, B, C = torch.split(xbc, [self.inner, self.d_state, self.d_state], dim=2)
         at_least = torch.promote_types(self.A_log.dtype, torch.float32)
         step = F.softplus(dt.to(at_least) + self.dt_bias) * self.A_log.to(at_least).exp()
         if view.valid is not None:
             step = step * view.valid
-        value = _by_head(x, step.to(x.dtype))
-        y = torch.baddbmm(_by_head(x, self.D.to(x.dtype)), C, B.transpose(1, 2) @ value)
+        read = C @ (B.transpose(1, 2) @ _by_head(x, step.to(x.dtype)))
+        y = torch.addcmul(read, x, self.D.to(x.dtype).repeat_interleave(self.inner // len(self.D)))
         out: Tensor = self.out_proj(self.norm(y) * z)
         return out
 
@@ -94,8 +96,8 @@ class SelfAttention(nn.Module):
         if heads < 1 or dim % heads:
             raise UserError(f"{heads} attention heads do not divide the width {dim}")
         self.heads = heads
-        self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.to_out = nn.Linear(dim, dim)
+        self.to_qkv = Dense(dim, 3 * dim, bias=False)
+        self.to_out = Dense(dim, dim)
 
     def forward(self, u: Tensor, view: View) -> Tensor:
         """``(b, n, dim)`` -> the same; a token that `view` masks is not attended to."""
