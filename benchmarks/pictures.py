@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/: scan orders, action units, synthetic people.
+"""Draws the pictures of docs/: scan orders, action units, synthetic people, what honesty costs.
 
 Run it as ``python benchmarks/pictures.py``.
 """
@@ -12,11 +12,14 @@ import numpy as np
 from microexpr.anatomy import UNITS, activations, displacement
 from microexpr.datasets.synthetic import Synthetic
 from microexpr.drawing import contact_sheet, draw_scan_orders, flow_to_rgb, save
+from microexpr.evaluation.honesty import honesty
+from microexpr.evaluation.pictures import draw_honesty
 from microexpr.inputs import Input
 from microexpr.nn.orders import ORDERS, scan_order
 from microexpr.template import template
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
+BENCHMARKS = Path(__file__).resolve().parent
+FOLDER = BENCHMARKS.parent / "docs" / "pictures"
 SIDE = 112
 
 
@@ -59,7 +62,15 @@ def synthetic_people() -> None:
     save(contact_sheet(rows, labels), FOLDER / "synthetic.png")
 
 
+def honesty_study() -> None:
+    """The columns of every committed run of ``benchmarks/honesty``; without one, nothing."""
+    rows = honesty(sorted((BENCHMARKS / "honesty" / "results").glob("*")))
+    if rows:
+        save(draw_honesty(rows), FOLDER / "honesty.png")
+
+
 if __name__ == "__main__":
+    honesty_study()
     scan_orders()
     action_units()
     synthetic_people()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import random
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,6 +226,7 @@ def test_frames_out_of_order_name_row_and_column(folder: Path) -> None:
     text = message(lambda: clips(folder, [HEAD, *rows]))
     assert "row 3, column 'OffsetFrame'" in text
     assert "ApexFrame at frame 500" in text
+    assert "corrected=False" in text
     raw = open_dataset("casme2", folder, complete=False, corrected=False).clips()
     assert raw[1].apex == 500
 
@@ -308,9 +312,84 @@ def test_counts_show_expected_and_found() -> None:
     check_counts("set", {"a": 2, "b": 0}, {"a": 2})
     text = message(lambda: check_counts("set", {"a": 1}, {"a": 2, "b": 1}))
     assert "expected 3 (a 2, b 1), found 1 (a 1)" in text
+    assert "--set complete=false" in text
 
 
 def test_a_long_cell_is_cut_in_the_complaint(folder: Path) -> None:
     word = "".join(random.Random(0).choices("abc", k=500))
     rows = [[*TABLE[0][:3], word, *TABLE[0][4:]]]
     assert len(message(lambda: clips(folder, [HEAD, *rows]))) < 200
+
+
+CSV = [["Subject", "Clip", "AU"], ["01", "EP 1", "4,24"], ["02", "ä", "12"]]
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_as_other_programs_save_it(tmp_path: Path, sign: str, end: str, encoding: str) -> None:
+    lines = [sign.join(f'"{c}"' if "," in c and sign == "," else c for c in row) for row in CSV]
+    path = tmp_path / "labels.CSV"
+    path.write_bytes((end.join(lines) + end).encode(encoding))
+    rows = read_rows(path, ("Subject", "Clip", "AU"))
+    assert [list(row.cells.values()) for row in rows] == CSV[1:]
+    assert [row.number for row in rows] == [2, 3]
+
+
+def test_text_in_another_alphabet_s_bytes_names_the_row(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes("Subject,Clip\n01,a\n02,ä\n".encode("latin-1"))
+    text = message(lambda: read_rows(path, ("Subject", "Clip")))
+    assert text == "labels.csv, row 3: no UTF-8 text; save the table as 'CSV UTF-8' or .xlsx"
+
+
+def rewritten(path: Path, **parts: Callable[[str], str]) -> None:
+    """The same workbook with changes to the text of its parts, named by the end of their path."""
+    with zipfile.ZipFile(path) as book:
+        content = {name: book.read(name).decode() for name in book.namelist()}
+    with zipfile.ZipFile(path, "w") as book:
+        for name, text in content.items():
+            change = parts.get(Path(name).stem, str)
+            book.writestr(name, change(text))
+
+
+def test_a_workbook_saved_by_another_program(folder: Path) -> None:
+    """Text in the cells themselves, no dimension, styled empty rows, numbers as decimals."""
+    expected = clips(folder, [HEAD, *TABLE])
+    shared = openpyxl.load_workbook(folder / FILE)
+    words = [str(c.value) for row in shared.active.iter_rows() for c in row if c.data_type == "s"]
+    table = list(dict.fromkeys(words))
+
+    def other(text: str) -> str:
+        text = re.sub(r"<dimension[^>]*/>", '<dimension ref="A1"/>', text)
+        text = re.sub(r"<v>(\d+)</v></c>", r"<v>\1.0</v></c>", text)
+        text = re.sub(
+            r'<c r="(\w+)" t="s"><v>(\d+)\.0</v></c>',
+            lambda m: f'<c r="{m[1]}" t="inlineStr"><is><t>{table[int(m[2])]}</t></is></c>',
+            text,
+        )
+        empty = "".join(f'<row r="{n}"><c r="A{n}"/></row>' for n in range(500, 3000))
+        return text.replace("</sheetData>", f"{empty}</sheetData>")
+
+    rewritten(folder / FILE, sheet1=other)
+    with zipfile.ZipFile(folder / FILE) as book:
+        assert b"inlineStr" in book.read("xl/worksheets/sheet1.xml")
+        assert b"46.0" in book.read("xl/worksheets/sheet1.xml")
+    assert open_dataset("casme2", folder, complete=False).clips() == expected
+
+
+def test_a_formula_without_a_value_is_an_empty_cell(folder: Path) -> None:
+    rows = [[*TABLE[0][:3], "=A1+46", *TABLE[0][4:]]]
+    text = message(lambda: clips(folder, [HEAD, *rows]))
+    assert "row 2, column 'OnsetFrame': the cell is empty" in text
+
+
+def test_action_units_that_became_a_date(folder: Path) -> None:
+    rows = [[*TABLE[0][:7], datetime.datetime(2024, 4, 5), "happiness"]]
+    text = message(lambda: clips(folder, [HEAD, *rows]))
+    assert "row 2, column 'Action Units': '2024-04-05" in text
+    assert "is a date" in text
+
+
+def test_action_units_that_became_decimals() -> None:
+    assert action_units(Row("a.csv", "", 2, {"AU": "12.0"}), "AU") == ("12",)

@@ -75,6 +75,36 @@ def test_a_model_is_saved_and_loaded(model: Classifier, tmp_path: Path) -> None:
     assert torch.equal(load_checkpoint(path).model(x), model(x))
 
 
+@torch.no_grad()
+def test_a_deployed_model_says_the_same(model: Classifier, tmp_path: Path) -> None:
+    """No batch norm is left behind a convolution, and the model it was made of is untouched."""
+    x, _ = batch(model)
+    if not isinstance(model, ClosedForm):
+        model.train()(x)  # statistics other than 0 and 1
+        with pytest.raises(UserError, match="call eval"):
+            model.deploy()
+    expected = model.eval()(x)
+    deployed = model.deploy()
+    found = deployed(x)
+    assert (found - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max())
+    assert torch.equal(model(x), expected)
+    assert isinstance(deployed, type(model))
+    assert not any(p.requires_grad for p in deployed.parameters())
+    name = type(model).__module__.rsplit(".", 1)[-1]
+    with pytest.raises(UserError, match="save the model it was made of"):
+        save_checkpoint(tmp_path / "m.safetensors", Checkpoint(deployed, name, ("a", "b", "c")))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("merba", 1), ("mambavision", 1), ("vssd", 0), ("ammsm", 0), ("smallcnn", 0), ("meplan", 0)],
+)
+def test_deploying_leaves_the_last_norm_alone(name: str, left: int) -> None:
+    deployed = create_model(name, 3, **model_class(name).smallest).eval().deploy()
+    assert sum("BatchNorm" in type(m).__name__ for m in deployed.modules()) == left
+
+
 def test_a_model_refuses_another_size(model: Classifier) -> None:
     x, _ = batch(model)
     for wrong in (x[..., :-1], x[:, :1], x[0]):

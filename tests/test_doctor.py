@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from microexpr import cli, doctor
+from microexpr.datasets import dataset_names
 from microexpr.doctor import NEEDED, Finding, examine_dataset, examine_machine, render, worst
 from microexpr.errors import UserError
 
@@ -124,9 +126,12 @@ def test_wrong_folders_and_files(casme2: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     lines = by_name(examine_dataset("casme2", tmp_path / "empty", {}))
     assert "no label file under" in lines["annotations"].detail
-    assert "casme.psych.ac.cn" in lines["annotations"].mend
+    assert lines["annotations"].mend.startswith("to obtain it: sign the licence")
     lines = by_name(examine_dataset("casme2", casme2, {}))
-    assert "expected" in lines["annotations"].detail  # 255 clips of the whole set
+    assert lines["annotations"].detail.endswith("surprise 3)")  # 12 clips, not 255
+    assert lines["annotations"].mend.startswith("for a part of the set give complete=False")
+    lines = by_name(examine_dataset("casme2", casme2 / "CASME2_RAW_selected" / "sub01", {}))
+    assert lines["annotations"].mend == f"it lies in {casme2}, give that folder"
     (casme2 / "CASME2-coding-20140508.xlsx").write_bytes(b"no workbook")
     assert by_name(examine_dataset("casme2", casme2, LAX))["annotations"].state == "wrong"
 
@@ -161,6 +166,8 @@ def test_the_command(
     assert run("casme2")[0] == 2
     code, _, err = run("casmee2", str(casme2))
     assert (code, "did you mean 'casme2'" in err) == (2, True)
+    code, _, err = run(str(casme2))
+    assert (code, "name the data set first" in err, err.count("\n")) == (2, True, 1)
 
 
 def test_lines_are_readable() -> None:
@@ -179,3 +186,36 @@ def test_without_pandas_there_is_still_an_answer(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "microexpr.datasets", None)
     (finding,) = doctor.examine("casme2", Path(), [])
     assert (finding.name, finding.state) == ("casme2", "wrong")
+
+
+def test_a_set_that_was_never_seen_is_marked(trees: ModuleType, tmp_path: Path) -> None:
+    found = examine_dataset("mmew", trees.mmew(tmp_path), LAX)
+    assert by_name(found)["adapter"].state == "note"
+    assert "never tried on the real files" in by_name(found)["adapter"].detail
+    assert worst(found) == "note"
+
+
+def test_an_empty_clip_lacks_its_key_frames(trees: ModuleType, tmp_path: Path) -> None:
+    root = trees.smic(tmp_path, table=False)
+    folder = root / "SMIC_all_raw" / "HS" / "s2" / "micro" / "positive" / "s2_po_01"
+    for path in folder.iterdir():
+        path.unlink()
+    lines = by_name(examine_dataset("smic", root, LAX))
+    assert lines["key frames"].detail == "missing in 1 clips: smic/s02/s02_po_01"
+
+
+@pytest.mark.parametrize("name", [*dataset_names()])
+@pytest.mark.parametrize("root", ["empty", "file", "missing", "junk", ""])
+def test_a_bad_root_is_a_line_for_every_set(name: str, root: str, tmp_path: Path) -> None:
+    """No exception comes out, and no line is an exception's name."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_bytes(b"x")
+    for folder in ("SAMM", "CASME2_RAW_selected/sub01", "SMIC_all_raw/HS/s1/micro/negative/x"):
+        (tmp_path / "junk" / folder).mkdir(parents=True)
+    for label in ("CASME2-coding-20140508.xlsx", "flow.npz", "training_full_with_AU.xlsx"):
+        (tmp_path / "junk" / label).write_bytes(b"PK\x03\x04 no workbook")
+    found = examine_dataset(name, tmp_path / root, {})
+    assert (worst(found) == "ok") == (name == "synthetic" and root in {"empty", "junk", ""})
+    for finding in found:
+        assert "\n" not in finding.detail
+        assert not re.match(r"[A-Z]\w+(Error|Exception)\b", finding.detail), finding

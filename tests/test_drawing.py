@@ -18,7 +18,6 @@ from microexpr.drawing import (
     contact_sheet,
     draw_choices,
     draw_confusion,
-    draw_intervals,
     draw_scan_orders,
     flow_to_rgb,
     flow_wheel,
@@ -150,17 +149,6 @@ def test_scan_orders_must_visit_each_token_once() -> None:
         draw_scan_orders({})
 
 
-def test_intervals_stand_in_their_rows() -> None:
-    figure = draw_intervals(["a", "b"], [0.2, -0.1], [0.1, -0.3], [0.3, 0.1], "t", "UF1", 0.0)
-    (axes,) = figure.axes
-    drawn = [line.get_xydata().tolist() for line in axes.lines]
-    assert drawn[:4] == [[[0.1, 0], [0.3, 0]], [[0.2, 0]], [[-0.3, 1], [0.1, 1]], [[-0.1, 1]]]
-    assert axes.lines[0].get_color() != axes.lines[2].get_color()  # the second holds 0
-    assert _words(figure) == ["0.200", "−0.100"]
-    low, high = axes.get_ylim()
-    assert low > high  # the first row is on top
-
-
 def test_choices_are_dots_that_grow_with_agreement() -> None:
     figure = draw_choices({"1.1": [0.1, 0.1, 0.8], "2.1": [0.5, 0.5, 0.5]}, [4.0, 2.0, 3.0])
     ratios, factors = figure.axes
@@ -177,7 +165,7 @@ def test_choices_are_dots_that_grow_with_agreement() -> None:
 
 
 def test_pictures_are_saved_whole(tmp_path: Path) -> None:
-    figure = draw_intervals(["a"], [0.5], [0.4], [0.6])
+    figure = draw_choices({}, [2.0])
     for name in ("a.png", "b.png", "c.svg"):
         save(figure, tmp_path / "new" / name)
     assert (tmp_path / "new" / "a.png").read_bytes() == (tmp_path / "new" / "b.png").read_bytes()
@@ -196,3 +184,14 @@ def test_pictures_are_saved_whole(tmp_path: Path) -> None:
 def test_drawing_leaves_pyplot_alone() -> None:
     code = "import sys, microexpr.drawing; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("label", ["casme2/sub01/EP02_02f\ndisgust", "samm_lv/037/037_4_1_macro"])
+@pytest.mark.parametrize("rows", [1, 8])
+def test_no_label_of_a_contact_sheet_is_cut_off(label: str, rows: int) -> None:
+    picture = np.zeros((224, 224, 3), np.uint8)
+    figure = contact_sheet([[picture] * 3] * rows, [label] * rows, ("a", "b", "c"), "title", 1.3)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    left = min(text.get_window_extent().x0 for text in axes.get_yticklabels())
+    assert 0 <= left < axes.get_window_extent().x0

@@ -1,4 +1,5 @@
-"""From frames to a table: data sets as their owners ship them, prepared, trained on, tested."""
+"""From frames to a table, as a user types it: data sets as their owners ship them, prepared,
+trained on, tested."""
 
 from __future__ import annotations
 
@@ -9,26 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from microexpr.datasets import every_setting, open_dataset
-from microexpr.evaluation.experiment import read_experiment
-from microexpr.evaluation.plan import plan
+from microexpr import cli
 from microexpr.evaluation.predictions import read_predictions
-from microexpr.evaluation.run import run_experiment
-from microexpr.inputs import Input
-from microexpr.preprocess.pipeline import DEFAULT, prepare
 from microexpr.preprocess.store import Store
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-FRAMES = sorted(
-    path.name
-    for path in BENCHMARKS.glob("*.toml")
-    if re.search(r'^dataset = "(casme2|samm|megc2019|dfme)"', path.read_text(), re.MULTILINE)
-)
 SMALL = {
     'size = "base"': 'size = "nano"\nwidths = [8, 16, 16]\ndepths = [1, 1, 1]',
     "epochs = 70": "epochs = 2",
@@ -37,13 +29,24 @@ SMALL = {
 }
 
 
-def enter(trees: ModuleType, name: str, root: Path, store: Path, wants: Input = DEFAULT) -> None:
-    """Makes a miniature tree and prepares it."""
-    getattr(trees, name)(root / name, trees.face)
-    settings = every_setting(name, {"complete": False})
-    clips = open_dataset(name, root / name, **settings).clips()
-    done = prepare(name, clips, root / name, store, wants, settings)
-    assert not done.failed, done.failed
+PICTURES = ("--input", "channels=u,v,onset_r,onset_g,onset_b")
+LAX = ("--set", "complete=false", "--sheet", "0", "--jobs", "1")
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def microexpr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """A command in this process, which must end well; gives what it printed."""
+
+    def run(*words: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["microexpr", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        assert not ended.value.code, captured.err
+        return captured.out
+
+    return run
 
 
 def lax(toml: str, folder: Path, **changes: str) -> Path:
@@ -60,15 +63,18 @@ def lax(toml: str, folder: Path, **changes: str) -> Path:
 
 @pytest.mark.slow
 def test_three_data_sets_are_prepared_trained_on_and_tested(
-    trees: ModuleType, tmp_path: Path
+    microexpr: Command, trees: ModuleType, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    for name in ("casme2", "smic", "samm"):
-        enter(trees, name, tmp_path, store)
+    for name, clips in (("casme2", 12), ("smic", 9), ("samm", 12)):
+        root = getattr(trees, name)(tmp_path / name, trees.face)
+        said = microexpr("prepare", name, root, "--out", store, *LAX)
+        assert f"{clips} clips prepared, 0 were there, 0 failed" in said
     assert set(Store(store).sets) == {"casme2", "smic", "samm"}
-    experiment = read_experiment(lax("merba_3db.toml", tmp_path, **SMALL))[""]
-    table = run_experiment(experiment, store, tmp_path / "out", 1, lambda *_: None)
-    rows = read_predictions(table)
+    toml, out = lax("merba_3db.toml", tmp_path, **SMALL), tmp_path / "out"
+    said = microexpr("run", toml, "--data", store, "--out", out, "--jobs", "1")
+    assert "27 clips" in said
+    rows = read_predictions(out / "predictions.csv")
     assert len(set(rows.person)) == len(set(rows.fold)) == 9
     assert len(set(rows.clip)) == 27
     assert set(rows.selection) == {"last", "inner"}
@@ -77,11 +83,11 @@ def test_three_data_sets_are_prepared_trained_on_and_tested(
 
 @pytest.mark.slow
 def test_ammsm_with_both_streams_goes_through_its_three_phases(
-    trees: ModuleType, tmp_path: Path
+    microexpr: Command, trees: ModuleType, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    wants = Input(("u", "v", "onset_r", "onset_g", "onset_b"), 224, "tvl1", "none")
-    enter(trees, "casme2", tmp_path, store, wants)
+    root = trees.casme2(tmp_path / "casme2", trees.face)
+    microexpr("prepare", "casme2", root, "--out", store, *PICTURES, *LAX)
     small = {
         'size = "base"': 'size = "nano"\nimage = 56\nstem_stride = 2\nspatial = true',
         "epochs = 70": "epochs = 3",
@@ -89,26 +95,49 @@ def test_ammsm_with_both_streams_goes_through_its_three_phases(
         "epochs = 30": "epochs = 2",
         "hold_out = 0.2": "hold_out = 0.4",
     }
-    experiment = read_experiment(lax("ammsm_casme2_3.toml", tmp_path, **small))[""]
-    table = run_experiment(experiment, store, tmp_path / "out", 1, lambda *_: None)
-    rows = read_predictions(table)
+    toml, out = lax("ammsm_casme2_3.toml", tmp_path, **small), tmp_path / "out"
+    microexpr("run", toml, "--data", store, "--out", out, "--jobs", "1")
+    rows = read_predictions(out / "predictions.csv")
     assert len(set(rows.person)) == len(set(rows.fold)) == 3
-    chosen = (tmp_path / "out" / "search.csv").read_text().splitlines()
+    chosen = (out / "search.csv").read_text().splitlines()
     assert len(chosen) == 1 + 3
     assert chosen[0].endswith("ratio_4_1,ratio_4_2,alpha")
 
 
+THREE = "negative 9, positive 9, surprise 9"
+SEVEN = "anger 6, contempt 6, disgust 6, fear 6, happiness 6, sadness 6, surprise 6"
+ONE = ("negative 3, positive 3, surprise 3", "loso: 3 folds, 3 trainings")
+SEARCHED = (
+    "adapt on train: 70 epochs, 70 steps",
+    "search on train: search, 10 generations of 50, 500 batches",
+    "finetune on train: 30 epochs, 30 steps",
+)
+PLANS = {  # classes, folds, steps of each published row on the miniature trees
+    "merba_3db": (THREE, "loso: 9 folds, 18 trainings", "train on train: 70 epochs, 70 steps"),
+    "mambavision_3db": (THREE, "loso: 9 folds, 18 trainings", "70 epochs, 70 steps"),
+    "merba_dfme": (SEVEN, "fixed: 2 folds, 4 trainings", "200 epochs, 200 steps"),
+    "merba_base_dfme": (SEVEN, "fixed: 2 folds, 4 trainings", "200 epochs, 200 steps"),
+    "mambavision_dfme": (SEVEN, "fixed: 2 folds, 4 trainings", "200 epochs, 200 steps"),
+    "htnet_dfme": (SEVEN, "fixed: 2 folds, 4 trainings", "800 epochs, 800 steps"),
+    "ammsm_casme2_3": (*ONE, *SEARCHED),
+    "ammsm_casme2_5": ("repression 0, others 3", "loso: 3 folds, 3 trainings", *SEARCHED),
+    "ammsm_samm_3": (*ONE, *SEARCHED),
+}
+
+
 @pytest.mark.slow
-def test_published_rows_can_be_run(trees: ModuleType, tmp_path: Path) -> None:
-    assert len(FRAMES) >= 9
+def test_a_dry_run_of_every_published_row(
+    microexpr: Command, trees: ModuleType, tmp_path: Path
+) -> None:
     store = tmp_path / "store"
-    wants = Input((*DEFAULT.channels, "onset_r", "onset_g", "onset_b"), 224, "tvl1", "none")
     for name in ("casme2", "smic", "samm", "dfme"):
-        enter(trees, name, tmp_path, store, wants)
-    for toml in FRAMES:
-        text = plan(read_experiment(lax(toml, tmp_path))[""], store)
-        assert "folds" in text, toml
-        assert "core-hours" in text, toml
+        root = getattr(trees, name)(tmp_path / name, trees.face)
+        microexpr("prepare", name, root, "--out", store, *PICTURES, *LAX)
+    for name, words in PLANS.items():
+        said = microexpr("run", lax(f"{name}.toml", tmp_path), "--data", store, "--dry-run")
+        assert not [word for word in words if word not in said], said
+        assert re.search(r"about \d+\.\d\d core-hours at most", said), said
+    assert not (tmp_path / "results").exists()
 
 
 RUN = "from microexpr.cli import main; main()"
@@ -119,7 +148,9 @@ def files(store: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_killed_ten_times_the_store_ends_the_same(trees: ModuleType, tmp_path: Path) -> None:
+def test_killed_ten_times_or_made_by_two_the_store_ends_the_same(
+    trees: ModuleType, tmp_path: Path
+) -> None:
     root = trees.casme2(tmp_path / "casme2", trees.face, 12)
 
     def start(store: Path) -> subprocess.Popen[bytes]:
@@ -143,6 +174,10 @@ def test_killed_ten_times_the_store_ends_the_same(trees: ModuleType, tmp_path: P
         return sum(1 for _ in store.glob("casme2/*/*.npy"))
 
     assert start(tmp_path / "whole").wait() == 0
+    whole = files(tmp_path / "whole")
+    both = [start(tmp_path / "both") for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert files(tmp_path / "both") == whole
     rng, store, killed = random.Random(0), tmp_path / "killed", 0
     for _ in range(10):
         process, goal = start(store), min(clips(store) + rng.randrange(3), 48)
@@ -160,4 +195,4 @@ def test_killed_ten_times_the_store_ends_the_same(trees: ModuleType, tmp_path: P
     assert killed >= 8
     assert start(store).wait() == 0
     time.sleep(3)  # workers whose parent was killed are gone by now
-    assert files(store) == files(tmp_path / "whole")
+    assert files(store) == whole

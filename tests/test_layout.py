@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from microexpr.errors import UserError
-from microexpr.layout import find_file, find_files, find_folder, first_there, numbered_pictures
+from microexpr.layout import (
+    find_file,
+    find_files,
+    find_folder,
+    first_there,
+    numbered_pictures,
+    subfolders,
+)
 
 
 def touch(*paths: Path) -> None:
@@ -90,3 +97,36 @@ def test_one_number_twice_is_refused(tmp_path: Path) -> None:
         numbered_pictures(tmp_path)
     with pytest.raises(UserError, match="is not a folder of frames"):
         numbered_pictures(tmp_path / "no")
+
+
+def test_a_table_saved_as_csv_or_as_what_is_not_read(tmp_path: Path) -> None:
+    ods, text = tmp_path / "a1.ods", tmp_path / "x" / "A1.CSV"
+    touch(ods)
+    with pytest.raises(UserError, match=r"looked for a\*\.xlsx\); save .*a1\.ods as \.xlsx or"):
+        find_file(tmp_path, ("a*.xlsx",), "set", "ask")
+    touch(text)
+    assert find_file(tmp_path, ("a*.xlsx",), "set", "ask") == text
+
+
+def test_a_root_too_far_down_is_told_the_way_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "a.xlsx", tmp_path / "raw" / "sub01" / "clip" / "x")
+    with pytest.raises(UserError, match=f"it lies in {tmp_path}, give that folder"):
+        find_file(tmp_path / "raw" / "sub01", ("a*.xlsx",), "set", "ask")
+    monkeypatch.chdir(tmp_path / "raw")
+    with pytest.raises(UserError, match=f"it lies in {tmp_path}, give that folder"):
+        find_file(Path(), ("a*.xlsx",), "set", "ask")
+
+
+def test_what_a_mac_adds_to_an_archive_is_left_out(tmp_path: Path) -> None:
+    touch(tmp_path / "__MACOSX" / "raw" / "sub1" / "._x", tmp_path / "data" / "raw" / "sub1" / "x")
+    assert find_folder(tmp_path, ("raw",), r"sub\d") == tmp_path / "data" / "raw"
+
+
+def test_folders_some_levels_down(tmp_path: Path) -> None:
+    touch(tmp_path / "b" / "2" / "x", tmp_path / "a" / "1" / "x", tmp_path / "a" / ".h" / "x")
+    touch(tmp_path / "a" / "Thumbs.db")
+    assert subfolders(tmp_path, 1) == [tmp_path / "a", tmp_path / "b"]
+    assert subfolders(tmp_path, 2) == [tmp_path / "a" / "1", tmp_path / "b" / "2"]
+    assert subfolders(tmp_path, 3) == subfolders(None, 1) == []

@@ -10,6 +10,7 @@ import pytest
 from microexpr.clip import Clip
 from microexpr.datasets import open_dataset
 from microexpr.errors import UserError
+from microexpr.evaluation.protocols import lodo
 from microexpr.labels import label_scheme
 from microexpr.lists import CD6ME_UNITS, LISTS, cd6me_target, expect, select, unit_numbers
 
@@ -89,3 +90,14 @@ def test_action_units_by_number() -> None:
     assert unit_numbers(clip) == {12, 24}
     assert unit_numbers(Clip("fourd_me", "1", "a", "x", action_units=("AU4", "AU7(k)"))) == {4}
     assert cd6me_target(clip) == tuple(int(unit == 12) for unit in CD6ME_UNITS)
+
+
+def test_cd6me_leaves_out_one_data_set_at_a_time(clips: list[Clip]) -> None:
+    listed = expect("cd6me", clips)
+    folds = list(lodo(listed, label_scheme("megc3")))
+    assert [fold.name for fold in folds] == ["casme2", "casme3", "samm"]
+    assert [len(fold.test) for fold in folds] == [255, 860, 159]
+    assert all(len(fold.train) + len(fold.test) == 1274 for fold in folds)
+    targets = [cd6me_target(clip) for clip in listed]
+    assert {len(target) for target in targets} == {12}
+    assert all(sum(column) > 20 for column in zip(*targets, strict=True))

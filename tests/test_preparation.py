@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from microexpr import cli
+from microexpr.doctor import examine_dataset
 from microexpr.errors import UserError
 from microexpr.preparation import read_input, summary
 
@@ -86,6 +87,23 @@ def test_label_files_alone_are_not_enough(
     code, _, err = microexpr(*command)
     assert (code, "no frames below" in err, "microexpr doctor casme2" in err) == (2, True, True)
     assert not (tmp_path / "store").exists()
+
+
+def test_frames_of_the_other_kind_are_pointed_out(
+    microexpr: Command, trees: ModuleType, tmp_path: Path
+) -> None:
+    for name, raw, cropped in (
+        ("casme2", "CASME2_RAW_selected", "Cropped"),
+        ("samm", "SAMM", "SAMM_CROP"),
+        ("smic", "SMIC_all_raw", "SMIC_all_cropped"),
+    ):
+        root = getattr(trees, name)(tmp_path / "set" / name)
+        (root / raw).rename(root / cropped)
+        command = ("prepare", name, root, "--out", tmp_path / "store", "--set", "complete=false")
+        code, _, err = microexpr(*command)
+        assert (code, "--set pictures=cropped finds some" in err) == (2, True), err
+        lines = {f.name: f for f in examine_dataset(name, root, {"complete": False})}
+        assert lines["frames"].mend == "--set pictures=cropped finds some"
 
 
 def test_what_to_store() -> None:

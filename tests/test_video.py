@@ -62,6 +62,14 @@ def test_written_films_read_back(tmp_path: Path, name: str, tolerance: float) ->
     assert [path.name for path in tmp_path.iterdir()] == [name]  # no partial file is left
 
 
+@pytest.mark.parametrize("fps", [25, 30000 / 1001, 60, 200, 500])
+def test_frame_rates_of_the_field(tmp_path: Path, fps: float) -> None:
+    write_video(tmp_path / "a.mp4", film(12), fps=fps)
+    info = open_video(tmp_path / "a.mp4")
+    assert info.fps == pytest.approx(fps, rel=1e-3)
+    assert info.times == pytest.approx(np.arange(12) / fps, abs=1e-4)
+
+
 @pytest.mark.parametrize("start", [0, 1, 17, 49])
 def test_a_part_is_the_same_as_that_part_of_the_whole(tmp_path: Path, start: int) -> None:
     with av.open(str(tmp_path / "a.mp4"), "w") as container:  # several groups of pictures
@@ -176,6 +184,12 @@ def test_a_cut_off_film_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     assert 0 < info.frames < 30
     assert f"{info.frames} of the 30 frames" in info.warnings[0]
     assert 0 < len(list(frames(info))) <= info.frames
+
+
+def test_frames_that_were_trimmed_away_are_not_missing(shared_data: Path) -> None:
+    info = open_video(shared_data / "clips" / "no_face.mp4")  # holds 98 frames and shows 95
+    assert info.frames == len(list(frames(info))) == 95
+    assert info.warnings == ()
 
 
 def bad(tmp_path: Path, kind: str) -> Path:

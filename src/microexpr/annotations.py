@@ -7,6 +7,7 @@ turns one cell into one value or says where it stands and what was expected ther
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -74,14 +75,15 @@ def read_rows(
         columns: Names that must be there, in any order; capitals, blanks and underscores in a
             header do not count.
         optional: Names that may be missing; their cells are then empty.
-        sheet: Name of the sheet; None: the first one with the wanted header.
+        sheet: Name of the sheet; None: the first one with the wanted header. A text file has one
+            only, whatever its name.
         headed: False: there is no header, and the columns stand in the given order.
 
     Raises:
         UserError: The file cannot be read, or lacks the sheet or a column.
     """
     sheets = _sheets(path)
-    if sheet is not None:
+    if sheet is not None and "" not in sheets:
         if sheet not in sheets:
             raise UserError(f"{path.name}: no sheet '{sheet}': {suggest(sheet, sheets)}")
         sheets = {sheet: sheets[sheet]}
@@ -171,6 +173,9 @@ def action_units(row: Row, column: str) -> tuple[str, ...]:
     ('4', 'L10', '24')
     >>> action_units(Row("a.csv", "", 2, {"AU": "(R6 or R12)+R15"}), "AU")
     ('(R6 or R12)', 'R15')
+
+    Raises:
+        UserError: The cell is a date: a spreadsheet program took a code for one.
     """
     codes, depth = [""], 0
     for letter in row.cells[column]:
@@ -179,7 +184,12 @@ def action_units(row: Row, column: str) -> tuple[str, ...]:
             codes.append("")
         else:
             codes[-1] += letter
-    codes = [code.strip() for code in codes]
+    codes = [re.sub(r"\.0+$", "", code.strip()) for code in codes]
+    if any(re.match(r"\d{4}-\d\d-\d\d", code) for code in codes):
+        raise UserError(
+            f"{place(row, column)}: '{_short(codes[0])}' is a date, not action units; take the "
+            "owners' file: a spreadsheet program changed this one"
+        )
     return tuple(code for code in codes if code.lower() not in {"", "?", "/", "-", "null", "none"})
 
 
@@ -215,8 +225,9 @@ def settle(
     for correction in corrections:
         by_clip.setdefault(correction.clip, []).append(correction)
     settled = [_correct(clip, by_clip.get(f"{clip.subject}/{clip.name}", ())) for clip in clips]
+    instead = ", or take it as it is with corrected=False" if corrections else ""
     for row, clip in zip(rows, settled, strict=True):
-        _check_order(row, clip, columns[1:4])
+        _check_order(row, clip, columns[1:4], f"mend the file{instead}")
     return settled
 
 
@@ -228,8 +239,8 @@ def check_counts(what: str, found: Mapping[str, int], expected: Mapping[str, int
     """
     if {k: v for k, v in found.items() if v} != dict(expected):
         raise UserError(
-            f"{what}: expected {_counted(expected)}, found {_counted(found)}; with a part of the "
-            "set only, pass complete=False"
+            f"{what}: expected {_counted(expected)}, found {_counted(found)}; for a part of the "
+            "set give complete=False (on the command line --set complete=false)"
         )
 
 
@@ -238,14 +249,14 @@ def _correct(clip: Clip, corrections: Sequence[Correction]) -> Clip:
     return replace(clip, **changes) if changes else clip  # type: ignore[arg-type]
 
 
-def _check_order(row: Row, clip: Clip, columns: Sequence[str]) -> None:
+def _check_order(row: Row, clip: Clip, columns: Sequence[str], mend: str) -> None:
     frames = zip(columns, (clip.onset, clip.apex, clip.offset), strict=True)
     known = [(column, frame) for column, frame in frames if frame is not None]
     for (before, early), (after, late) in pairwise(known):
         if early > late:
             raise UserError(
                 f"{place(row, after)}: {clip.id} reaches {before} at frame {early}, after {after} "
-                f"at {late}; mend the file, or take it as it is with corrected=False"
+                f"at {late}; {mend}"
             )
 
 
@@ -272,8 +283,7 @@ def _sheets(path: Path) -> dict[str, list[list[str]]]:
     suffix = path.suffix.lower()
     try:
         if suffix == ".csv":
-            lines = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
-            return {"": [[_clean(cell) for cell in line] for line in lines]}
+            return {"": _lines(path.read_bytes())}
         if suffix == ".xlsx":
             book = pd.read_excel(
                 path,
@@ -288,11 +298,28 @@ def _sheets(path: Path) -> dict[str, list[list[str]]]:
                 str(title): [[_clean(cell) for cell in line] for line in table.to_numpy()]
                 for title, table in book.items()
             }
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path.name}, row {line}: no UTF-8 text; save the table as 'CSV UTF-8' or .xlsx"
+        ) from error
     except Exception as error:  # a foreign file breaks its parser in more ways than can be listed
         raise UserError(
             f"{path.name}: cannot be read as a table ({_clean(error)[:200]})"
         ) from error
     raise UserError(f"{path.name}: expected an .xlsx or .csv file; save it as one of these")
+
+
+def _lines(raw: bytes) -> list[list[str]]:
+    """Rows of a text file, parted by commas, semicolons or tabs, whichever gives most cells.
+
+    Spreadsheet programs write semicolons where the comma is the decimal sign, and UTF-16.
+    """
+    marked = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    words = raw.decode("utf-16" if marked else "utf-8-sig")
+    grids = [list(csv.reader(io.StringIO(words, newline=""), delimiter=sign)) for sign in ",;\t"]
+    grid = max(grids, key=lambda grid: sum(map(len, grid)))
+    return [[_clean(cell) for cell in line] for line in grid]
 
 
 def _find_header(

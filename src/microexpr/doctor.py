@@ -76,9 +76,11 @@ def examine(dataset: str | None, root: Path | None, settings: Sequence[str]) -> 
     if dataset is None:
         return examine_machine()
     try:
-        from microexpr.datasets import every_setting
+        from microexpr.datasets import dataset_names, every_setting
     except ImportError as error:
         return [*examine_machine(), Finding(dataset, "wrong", f"cannot be read: {error}")]
+    if root is None and Path(dataset).is_dir() and dataset not in dataset_names():
+        raise UserError(f"name the data set first: microexpr doctor NAME {dataset}")
     known = every_setting(dataset, {})
     if root is None:
         raise UserError(f"give the folder too: microexpr doctor {dataset} FOLDER")
@@ -116,22 +118,31 @@ def examine_machine() -> list[Finding]:
 
 def examine_dataset(name: str, root: Path, settings: Mapping[str, Any]) -> list[Finding]:
     """What of a data set is in a folder, which clips are missing, and what to do."""
-    from microexpr.datasets import dataset_class, open_dataset
+    from microexpr.datasets import dataset_class, open_dataset, other_pictures
 
     found = [_safely("folder", lambda: _folder(root))]
     if found[0].state == "wrong":
         return found
+    if dataset_class(name).unverified:
+        about = "written from published descriptions and never tried on the real files"
+        found.append(
+            Finding("adapter", "note", about, "compare what it lists with your label file")
+        )
     try:
         dataset = open_dataset(name, root, **settings)
         clips = dataset.clips()
     except (UserError, OSError) as error:
-        return [*found, Finding("annotations", "wrong", str(error), dataset_class(name).access)]
+        detail, _, mend = str(error).rpartition("; ")
+        return [*found, Finding("annotations", "wrong", detail or mend, mend if detail else "")]
     except Exception as error:  # a doctor reports, whatever ails
         return [*found, Finding("annotations", "wrong", f"{type(error).__name__}: {error}")]
     found.append(_safely("annotations", lambda: _annotations(clips)))
     if dataset.ships is None:
-        found.append(_safely("frames", lambda: _frames(root, clips, dataset.access)))
-        if any(clip.source for clip in clips):
+        there = any(clip.source for clip in clips)
+        other = "" if there else other_pictures(name, root, settings)
+        mend = f"--set {other} finds some" if other else _unpack(root, dataset.access)
+        found.append(_safely("frames", lambda: _frames(root, clips, mend)))
+        if there:
             found.append(_safely("key frames", lambda: _key_frames(root, clips)))
     return found
 
@@ -289,14 +300,17 @@ def _annotations(clips: Sequence[Clip]) -> Finding:
     return Finding("annotations", "ok", f"{len(clips)} clips of {persons} persons ({emotions})")
 
 
-def _frames(root: Path, clips: Sequence[Clip], access: str) -> Finding:
+def _unpack(root: Path, access: str) -> str:
+    return f"unpack the frames below {root}; to obtain them: {access}"
+
+
+def _frames(root: Path, clips: Sequence[Clip], mend: str) -> Finding:
     lost = [clip for clip in clips if not clip.source or not (root / clip.source).exists()]
     homes = Counter(clip.source.partition("/")[0] for clip in clips if clip not in lost)
     where = ", ".join(f"{home}/ {n}" for home, n in homes.most_common(SHOWN))
     if not lost:
         return Finding("frames", "ok", f"of all {len(clips)} clips ({where})")
     detail = f"{len(lost)} of {len(clips)} clips have none: {_named(lost)}"
-    mend = f"unpack the frames below {root}; to obtain them: {access}"
     return Finding("frames", "wrong", detail + (f"; found: {where}" if where else ""), mend)
 
 
@@ -309,7 +323,7 @@ def _key_frames(root: Path, clips: Sequence[Clip]) -> Finding:
         if clip.source not in folders:
             folders[clip.source] = set(numbered_pictures(root / clip.source))
         wanted = {clip.onset, clip.offset if clip.apex is None else clip.apex} - {None}
-        if not wanted <= folders[clip.source]:
+        if clip.onset is None or not wanted <= folders[clip.source]:
             lost.append(clip)
     if not lost:
         return Finding("key frames", "ok", f"onset and apex of {len(there)} clips are there")

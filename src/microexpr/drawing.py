@@ -1,4 +1,4 @@
-"""Pictures: flow colours, contact sheets, confusion matrices, scan orders, intervals.
+"""Pictures: flow colours, contact sheets, confusion matrices, scan orders.
 
 Each function gives a matplotlib `Figure` or an RGB array and touches no global state (no pyplot);
 `save` writes it. Colours are safe for colour-blind readers: one hue from light to dark for counts,
@@ -104,16 +104,17 @@ def contact_sheet(
                 picture if picture.ndim == 3 else picture[..., None]
             )
     longest = max((len(line) for label in labels for line in label.splitlines()), default=0)
-    figure = _figure(
+    figure = blank(
         across * side + 0.09 * longest + 0.3,
         len(rows) * side * height / width + 0.35 * bool(title) + 0.3 * bool(columns) + 0.2,
     )
+    figure.set_layout_engine("compressed", w_pad=0.1, h_pad=0.1)  # else long labels are cut off
     axes = figure.add_subplot()
     axes.imshow(sheet, interpolation="nearest")
     axes.set_yticks(np.arange(len(rows)) * (height + gap) + (height - 1) / 2, labels)
     axes.set_xticks(np.arange(len(columns)) * (width + gap) + (width - 1) / 2, columns)
     axes.xaxis.tick_top()
-    _bare(axes, size=9)
+    bare(axes, size=9)
     if title:
         axes.set_title(title, fontsize=11, color=INK, loc="left")
     return figure
@@ -134,7 +135,7 @@ def draw_confusion(
     part = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     room = 0.085 * max(map(len, labels))
     side = 0.82 * classes + 0.6
-    figure = _figure(side + room + 0.5, side + (0.5 if classes <= 4 else room) + 0.6)
+    figure = blank(side + room + 0.5, side + (0.5 if classes <= 4 else room) + 0.6)
     axes = figure.add_subplot()
     axes.imshow(part, cmap="Blues", vmin=0, vmax=1)
     for i in range(classes):
@@ -157,7 +158,7 @@ def draw_confusion(
     axes.set_xlabel(f"predicted\n\n{caption}" if caption else "predicted", fontsize=10, color=INK)
     axes.set_ylabel("true", fontsize=10, color=INK)
     axes.set_title(title, fontsize=11, color=INK, pad=10)
-    _bare(axes, size=10)
+    bare(axes, size=10)
     return figure
 
 
@@ -178,7 +179,7 @@ def draw_scan_orders(orders: Mapping[str, tuple[int, int, Sequence[int]]]) -> Fi
         raise ValueError("no scan order to draw")
     across = min(4, len(orders))
     down = -(-len(orders) // across)
-    figure = _figure(2.5 * across, 2.75 * down)
+    figure = blank(2.5 * across, 2.75 * down)
     grid = figure.subplots(down, across, squeeze=False).ravel()
     for axes in grid[len(orders) :]:
         axes.set_axis_off()
@@ -221,54 +222,6 @@ def _draw_path(
     axes.set_axis_off()
 
 
-def draw_intervals(
-    names: Sequence[str],
-    values: Sequence[float],
-    lows: Sequence[float],
-    highs: Sequence[float],
-    title: str = "",
-    axis: str = "",
-    reference: float | None = None,
-) -> Figure:
-    """A dot and its interval per row, the first on top.
-
-    Args:
-        names: One per row.
-        values: The dots.
-        lows: Lower ends; nan draws no interval.
-        highs: Upper ends.
-        title: Above.
-        axis: What the values are.
-        reference: A vertical line (0 for differences, or chance). With it, intervals that leave
-            it out are blue and those that hold it grey.
-    """
-    figure = _figure(6.4, 0.42 * len(names) + 1.0 + 0.3 * bool(title))
-    axes = figure.add_subplot()
-    for y, (value, low, high) in enumerate(zip(values, lows, highs, strict=True)):
-        unsure = reference is not None and not (low > reference or high < reference)
-        colour = GREY if unsure else BLUE
-        axes.plot([low, high], [y, y], color=colour, lw=2.4, solid_capstyle="round")
-        axes.plot(value, y, "o", color=colour, ms=8, mec="white", mew=1.2)
-        axes.annotate(
-            f"{value:.3f}".replace("-", "−"),
-            (value, y),
-            (0, 6),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
-    if reference is not None:
-        axes.axvline(reference, color=VERMILION, lw=1.3, ls=(0, (4, 3)), zorder=1)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.6)
-    axes.grid(axis="x", color="#e6e6e6", lw=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(axis, fontsize=10, color=INK)
-    axes.set_title(title, fontsize=11, color=INK, loc="left")
-    _bare(axes, size=9.5)
-    return figure
-
-
 def draw_choices(ratios: Mapping[str, Sequence[float]], factors: Sequence[float]) -> Figure:
     """What searches chose: sparsity ratios and magnification factor (Figure 4 of AMMSM).
 
@@ -284,7 +237,7 @@ def draw_choices(ratios: Mapping[str, Sequence[float]], factors: Sequence[float]
     if not ratios and not factors:
         raise ValueError("nothing was searched")
     sizes = [max(1, len(ratios))] * bool(ratios) + [2] * bool(factors)
-    figure = _figure(1.6 + 0.55 * sum(sizes), 3.6)
+    figure = blank(1.6 + 0.55 * sum(sizes), 3.6)
     grid = figure.subplots(1, len(sizes), squeeze=False, width_ratios=sizes).ravel()
     if ratios:
         _draw_dots(grid[0], list(ratios.values()), BLUE)
@@ -309,7 +262,7 @@ def _draw_dots(axes: Any, columns: Sequence[Sequence[float]], colour: str) -> No
     axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.grid(axis="y", color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)
-    _bare(axes, size=9.5)
+    bare(axes, size=9.5)
 
 
 def save(picture: Figure | Rgb, path: Path, dpi: int = 150) -> None:
@@ -327,15 +280,15 @@ def save(picture: Figure | Rgb, path: Path, dpi: int = 150) -> None:
             image.imsave(temporary, np.ascontiguousarray(picture))
 
 
-def _figure(width: float, height: float) -> Figure:
-    """A figure on the Agg canvas, in inches."""
+def blank(width: float, height: float) -> Figure:
+    """An empty figure on the Agg canvas, in inches; its parts will keep out of each other's way."""
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     FigureCanvasAgg(figure)
     return figure
 
 
-def _bare(axes: Any, size: float) -> None:
+def bare(axes: Any, size: float) -> None:
     """Takes frame and tick marks away; what is left are the words."""
     axes.tick_params(which="both", length=0, labelsize=size, labelcolor=INK)
     for spine in axes.spines.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import threading
@@ -14,6 +15,7 @@ from microexpr.errors import UserError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+_TRIM, _MMAP_MAX = -1, -4  # of glibc's mallopt: M_TRIM_THRESHOLD, M_MMAP_MAX
 
 
 def check_jobs(jobs: int | None) -> int:
@@ -73,6 +75,22 @@ def spread(
                     left[pool.submit(work, more)] = more
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def keep_memory() -> bool:
+    """Makes this process keep the memory it frees, where the C library can be told (glibc).
+
+    A training step takes and frees the same arrays of several megabytes again and again. By default
+    each goes back to the system, which clears its pages before it gives them out again; that is a
+    fifth to a third of the step of a small net (``benchmarks/speed/folds.py``).
+
+    Returns:
+        Whether it was done.
+    """
+    tell = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if tell is None:
+        return False
+    return all(tell(what, value) == 1 for what, value in ((_MMAP_MAX, 0), (_TRIM, 2**31 - 1)))
 
 
 def _die_with(parent: int) -> None:

@@ -7,6 +7,7 @@ SAMM; the four and seven classes of CAS(ME)^3 (Li et al., 2023) for `casme3_4` a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -85,6 +86,17 @@ MEGC2019_LEFT_OUT = {
 }
 
 
+def _megc3_noise(clip: Clip) -> str | None:
+    """A class by chance, as often as in MEGC2019 (250, 109 and 83 of 442), for the honesty study.
+
+    It is drawn from a hash of the clip's id, so it has nothing to do with what the clip shows.
+    """
+    if _megc3(clip) is None:
+        return None
+    draw = int.from_bytes(hashlib.sha256(clip.id.encode()).digest()[:8], "big") % 442
+    return "negative" if draw < 250 else "positive" if draw < 359 else "surprise"
+
+
 def _casme3_4(clip: Clip) -> str | None:
     """CAS(ME)^3 in four classes; part C carries these labels itself."""
     if clip.emotion in {"negative", "positive", "surprise", "others"}:
@@ -108,6 +120,7 @@ SCHEMES: dict[str, LabelScheme] = {
     scheme.name: scheme
     for scheme in (
         LabelScheme("megc3", ("negative", "positive", "surprise"), _megc3),
+        LabelScheme("megc3_noise", ("negative", "positive", "surprise"), _megc3_noise),
         LabelScheme("casme5", _CASME5, _own(*_CASME5)),
         LabelScheme("samm5", _SAMM5, _own(*_SAMM5)),
         LabelScheme("casme3_4", ("negative", "positive", "surprise", "others"), _casme3_4),

@@ -16,6 +16,8 @@ from pathlib import Path
 from microexpr.errors import UserError
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp"}
+HIDDEN = (".", "~$", "__MACOSX")  # what other programs leave about begins so
+FOREIGN = ("xls", "ods", "numbers", "txt", "tsv", "xlsm", "xlsb")  # tables that are not read
 
 
 def find_files(root: Path, patterns: Sequence[str], depth: int = 2) -> list[Path]:
@@ -41,17 +43,23 @@ def find_files(root: Path, patterns: Sequence[str], depth: int = 2) -> list[Path
 
 
 def find_file(root: Path, patterns: Sequence[str], what: str, access: str) -> Path:
-    """The one file that `find_files` finds.
+    """The one file that `find_files` finds; an ``.xlsx`` saved as ``.csv`` serves as well.
 
     Raises:
-        UserError: None, or two equally near; the message says what was looked for.
+        UserError: None, or two equally near; the message says what was looked for, and where one
+            lies that cannot be used.
     """
-    found = find_files(root, patterns)
+    stems = [pattern.rpartition(".")[0] for pattern in patterns]
+    found = find_files(root, patterns) or find_files(root, [f"{stem}.csv" for stem in stems])
     if not found:
-        raise UserError(
-            f"{what}: no label file under {root} (looked for {' or '.join(patterns)}); "
-            f"to obtain it: {access}"
-        )
+        looked = f"{what}: no label file under {root} (looked for {' or '.join(patterns)})"
+        foreign = find_files(root, [f"{stem}.{kind}" for stem in stems for kind in FOREIGN])
+        if foreign:
+            raise UserError(f"{looked}; save {foreign[0]} as .xlsx or .csv")
+        for above in root.resolve().parents[:3]:
+            if find_files(above, patterns, depth=0):
+                raise UserError(f"{looked}; it lies in {above}, give that folder")
+        raise UserError(f"{looked}; to obtain it: {access}")
     if len(found) > 1:
         raise UserError(f"{what}: two label files, {found[0]} and {found[1]}; keep one of them")
     return found[0]
@@ -61,7 +69,7 @@ def find_folder(root: Path, names: Sequence[str], child: str) -> Path | None:
     """The folder that holds the clips or persons of a data set, the nearest to the root.
 
     Args:
-        root: Folder of the data set; three levels below it are looked at, and itself after the
+        root: Folder of the data set; four levels below it are looked at, and itself after the
             first.
         names: Names or ends of paths (``"SMIC_all_raw/HS"``), or with ``"./"`` a path from the
             root; capitals do not count.
@@ -70,7 +78,7 @@ def find_folder(root: Path, names: Sequence[str], child: str) -> Path | None:
     Returns:
         None where there is none: only the label files are at hand.
     """
-    for level in islice(_levels(root, 3), 1, None):
+    for level in islice(_levels(root, 4), 1, None):
         for name in names:
             for folder in level:
                 if _ends(folder.relative_to(root), name) and _has(folder, child):
@@ -95,6 +103,16 @@ def first_there(root: Path, home: Path | None, candidates: Sequence[str]) -> str
     return ""
 
 
+def subfolders(home: Path | None, depth: int) -> list[Path]:
+    """The folders that many levels below one, by name; hidden ones and files are left out.
+
+    Args:
+        home: A folder; None gives none.
+        depth: 1: those in it, 2: those in these, and so on.
+    """
+    return [] if home is None else next(islice(_levels(home, depth), depth, None))
+
+
 def numbered_pictures(folder: Path) -> dict[int, Path]:
     """The pictures of a folder by frame number, in ascending order.
 
@@ -109,7 +127,7 @@ def numbered_pictures(folder: Path) -> dict[int, Path]:
     frames: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         digits = re.search(r"([0-9]+)\D*$", path.stem)
-        if path.name.startswith(".") or path.suffix.lower() not in PICTURES or digits is None:
+        if path.name.startswith(HIDDEN) or path.suffix.lower() not in PICTURES or digits is None:
             continue
         number = int(digits.group(1))
         if number in frames:
@@ -134,13 +152,16 @@ def _levels(root: Path, depth: int) -> Iterator[list[Path]]:
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Folders and files in a folder, by name; hidden ones and one we may not open are left out."""
+    """Folders and files in a folder, by name; hidden ones and one we may not open are left out.
+
+    So are ``._`` files and the folder ``__MACOSX``, which a Mac adds to archives.
+    """
     try:
         with os.scandir(folder) as listing:  # knows what is a folder without a look at each file
             entries = sorted(
                 (entry.name, entry.is_dir())
                 for entry in listing
-                if not entry.name.startswith((".", "~$"))
+                if not entry.name.startswith(HIDDEN)
             )
     except PermissionError:
         return [], []

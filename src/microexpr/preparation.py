@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from microexpr.datasets import dataset_class, every_setting, open_dataset
+from microexpr.datasets import dataset_class, every_setting, open_dataset, other_pictures
 from microexpr.errors import UserError
 from microexpr.inputs import Input
 from microexpr.jobs import check_jobs
@@ -54,7 +54,9 @@ def prepare_dataset(
     chosen = parse_settings(f"data set '{name}'", settings, known)
     clips = open_dataset(name, root, **chosen).clips()
     if not any(clip.source for clip in clips):
-        raise UserError(f"no frames below {root}: `microexpr doctor {name} {root}` says more")
+        other = other_pictures(name, root, chosen)
+        hint = f"--set {other} finds some" if other else f"see `microexpr doctor {name} {root}`"
+        raise UserError(f"no frames below {root}; {hint}")
     done = prepare(name, clips, root, store, what, known | chosen, workers, watch)
     drawn = draw_sheet(clips, root, store, what, sheet) if sheet > 0 else None
     return {

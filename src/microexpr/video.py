@@ -174,7 +174,7 @@ def _reason(error: Exception) -> str:
 
 def _open_file(path: Path, fps: float | None) -> VideoInfo:
     with _stream(path) as (container, stream):
-        ticks, base, promised = _ticks(container, stream), stream.time_base, stream.frames
+        (ticks, unread), base = _ticks(container, stream), stream.time_base
         codec = stream.codec_context.name
     with _stream(path) as (container, stream):
         picture = next(_decoded(container, stream), None)
@@ -190,7 +190,7 @@ def _open_file(path: Path, fps: float | None) -> VideoInfo:
     if rate and rate != measured:
         times = np.arange(count, dtype=np.float64) / rate
     turned = rotation % 180 == 90
-    lost = f"{path.name} is cut off: {count} of the {promised} frames in its header are there"
+    lost = f"{path.name} is cut off: {count} of the {count + unread} frames in its header are there"
     return VideoInfo(
         path=path,
         width=height if turned else width,
@@ -204,21 +204,29 @@ def _open_file(path: Path, fps: float | None) -> VideoInfo:
         variable=_varies(times),
         times=times,
         numbers=np.arange(count),
-        warnings=(lost,) if count < promised else (),
+        warnings=(lost,) if unread else (),
     )
 
 
-def _ticks(container: Any, stream: Any) -> NDArray[np.int64]:
-    """Time stamps of all frames in the order of their showing, read without decoding."""
+def _ticks(container: Any, stream: Any) -> tuple[NDArray[np.int64], int]:
+    """Time stamps of all frames that are shown, in their order, read without decoding.
+
+    Also how many of the frames that the header promises are not there. (A file may hold frames
+    that it asks not to show, before the point to which it was trimmed; they are there.)
+    """
     ticks: list[int] = []
+    hidden = 0
     try:
         for packet in container.demux(stream):
-            if packet.size and not packet.is_discard:
+            if packet.size and packet.is_discard:
+                hidden += 1
+            elif packet.size:
                 stamp = packet.dts if packet.pts is None else packet.pts
                 ticks.append(len(ticks) if stamp is None else stamp)
     except av.FFmpegError:
         pass  # cut off in the middle of a packet: what came before counts
-    return np.sort(np.asarray(ticks or [0], np.int64))
+    shown = np.sort(np.asarray(ticks or [0], np.int64))
+    return shown, max(stream.frames - hidden - len(shown), 0)
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
@@ -261,7 +269,7 @@ def _file_frames(info: VideoInfo, wanted: range) -> Iterator[Frame]:
     turned = info.rotation % 180 == 90
     size = (info.height, info.width) if turned else (info.width, info.height)
     with _stream(info.path) as (container, stream):
-        stamps = _ticks(container, stream) if wanted.start else None
+        stamps = _ticks(container, stream)[0] if wanted.start else None
     with _stream(info.path) as (container, stream):
         stream.thread_type = "AUTO"
         if stamps is not None:

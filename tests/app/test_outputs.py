@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
 from microexpr.analysis import KeyFrames
-from microexpr.app import outputs
 from microexpr.app.outputs import (
     FILES,
     SCHEMA,
@@ -131,6 +126,12 @@ def test_known_key_frames_are_taken_as_they_are(shot: tuple[Path, Truth], tmp_pa
     assert not (tmp_path / "b").exists()
 
 
+def test_a_face_that_is_not_there_is_said(shot: tuple[Path, Truth], tmp_path: Path) -> None:
+    done = do_job(job(shot[0], tmp_path / "out", face=1))
+    assert "shows at most 1 face at once; counted from 0, there is no 1" in done.error
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_face_is_a_result(tmp_path: Path) -> None:
     done = do_job(job(grey_video(tmp_path / "v.mp4"), tmp_path / "out"))
     assert exit_code([done]) == 0
@@ -142,86 +143,6 @@ def test_no_face_is_a_result(tmp_path: Path) -> None:
     assert len((tmp_path / "out" / "events.csv").read_text().splitlines()) == 1
 
 
-def _text(path: Path) -> None:
-    path.write_text("this is no video\n" * 100)
-
-
-def _empty(path: Path) -> None:
-    path.touch()
-
-
-def _one_frame(path: Path) -> None:
-    grey_video(path, frames=1)
-
-
-def _tiny(path: Path) -> None:
-    write_video(path, np.zeros((5, 2, 2, 3), np.uint8), 25)
-
-
-def _sound(path: Path) -> None:
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=8000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
-        sound.sample_rate = 8000
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode())
-
-
-def _cut(path: Path) -> None:
-    grey_video(path)
-    path.write_bytes(path.read_bytes()[:400])
-
-
-def _slow(path: Path) -> None:
-    grey_video(path, fps=5)
-
-
-def _folder(path: Path) -> None:
-    path.mkdir()
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (_text, "cannot read"),
-        (_empty, "0 bytes"),
-        (_one_frame, "single frame"),
-        (_tiny, "too small"),
-        (_sound, "no video in it"),
-        (_cut, "cannot read"),
-        (_slow, "too few"),
-        (_folder, "holds no pictures"),
-        (lambda path: None, "No such file"),
-    ],
-)
-def test_bad_videos_end_in_one_line(
-    make: Callable[[Path], None], says: str, tmp_path: Path
-) -> None:
-    video = tmp_path / "v.mp4"
-    make(video)
-    done = do_job(job(video, tmp_path / "out"))
-    assert says in done.error
-    assert "\n" not in done.error
-    assert exit_code([done]) == 2
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_full_disk_leaves_nothing_half_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    task = job(grey_video(tmp_path / "v.mp4"), tmp_path / "out")
-    monkeypatch.setattr(outputs, "annotate", full)
-    assert "No space left" in do_job(task).error
-    assert not task.out.exists()
-    task.out.mkdir()
-    (task.out / "mine.txt").touch()
-    assert "No space left" in do_job(task).error
-    assert [file.name for file in task.out.iterdir()] == ["mine.txt"]
-
-
 def test_a_run_after_a_killed_one_completes(tmp_path: Path) -> None:
     task = job(grey_video(tmp_path / "v.mp4"), tmp_path / "out")
     left = task.out / ".unfinished"
@@ -231,24 +152,11 @@ def test_a_run_after_a_killed_one_completes(tmp_path: Path) -> None:
     assert sorted(file.name for file in task.out.iterdir()) == sorted(FILES)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    assert "cannot write" in do_job(job(grey_video(tmp_path / "v.mp4"), locked / "out")).error
-
-
-def test_an_output_that_is_a_file(tmp_path: Path) -> None:
-    (tmp_path / "out").touch()
-    done = do_job(job(grey_video(tmp_path / "v.mp4"), tmp_path / "out"))
-    assert "is a file" in done.error
-
-
 def test_a_folder_of_videos_goes_on_after_a_bad_one(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     grey_video(folder / "good.mp4")
-    _text(folder / "bad.mp4")
+    (folder / "bad.mp4").write_text("this is no video")
     (folder / "notes.txt").touch()
     bad, good = analyze_all([folder], tmp_path / "out", Settings(), jobs=1)
     assert "cannot read" in bad.error
@@ -287,6 +195,17 @@ def test_killed_in_the_middle(shot: tuple[Path, Truth], tmp_path: Path) -> None:
     assert [file.name for file in out.iterdir()] == [".unfinished"]
     subprocess.run(command, check=True, capture_output=True)
     assert sorted(file.name for file in out.iterdir()) == sorted(FILES)
+
+
+@pytest.mark.slow
+def test_several_at_a_time_tell_the_same_and_go_on(tmp_path: Path) -> None:
+    videos = [grey_video(tmp_path / f"{n}.mp4", frames=10 + n) for n in range(3)]
+    first = do_job(job(videos[1], tmp_path / "both" / "1"))  # an earlier run came as far as this
+    both = analyze_all(videos, tmp_path / "both", Settings(), jobs=2)
+    alone = analyze_all(videos, tmp_path / "alone", Settings(), jobs=1)
+    assert [outcome.skipped for outcome in both] == [False, True, False]
+    assert [outcome.report for outcome in both] == [outcome.report for outcome in alone]
+    assert both[1].report == first.report
 
 
 @pytest.mark.slow

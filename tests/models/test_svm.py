@@ -7,11 +7,12 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 from torch import Tensor
 
 from microexpr.errors import UserError
-from microexpr.models.svm import GRID, Svm
+from microexpr.models import svm
+from microexpr.models.svm import GAMMAS, GRID, RBF_GRID, Svm
 
 PERSONS = torch.arange(60) // 6  # ten persons of six clips
 
@@ -78,6 +79,10 @@ def test_bad_settings_and_data() -> None:
         Svm(3, C=0)
     with pytest.raises(UserError, match="did you mean 'squared_hinge'"):
         Svm(3, margin_loss="squared")
+    with pytest.raises(UserError, match="unknown kernel 'rfb': did you mean 'rbf'"):
+        Svm(3, kernel="rfb")
+    with pytest.raises(UserError, match="gamma must be positive, got -1"):
+        Svm(3, kernel="rbf", gamma=-1)
     x, y = clips(3)
     with pytest.raises(UserError, match="at least two classes"):
         Svm(3, image=8).solve(x, 0 * y, PERSONS, seed=0)
@@ -112,3 +117,54 @@ def inner_score(x: Tensor, y: Tensor, C: float) -> float:
         found[test] = model.predict(x[test])[0].numpy()
     score: float = f1_score(y.numpy(), found, average="macro")
     return score
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_the_gaussian_machine_equals_scikit_learn(balanced: bool) -> None:
+    x, y = clips(3)
+    model = Svm(3, kernel="rbf", image=8, C=2.0, gamma=0.7, balanced=balanced).double()
+    model.solve(x.double(), y, PERSONS, seed=0)
+    flat, other = x.flatten(1).double().numpy(), x.flip(-1).flatten(1).double().numpy()
+    weigh = "balanced" if balanced else None
+    for label in range(3):
+        twin = make_pipeline(
+            StandardScaler(), SVC(C=2.0, gamma=0.7 / flat.shape[1], class_weight=weigh)
+        ).fit(flat, y.numpy() == label)
+        margins = model(x.flip(-1).double())[:, label].numpy()
+        np.testing.assert_allclose(margins, twin.decision_function(other), atol=1e-6)
+
+
+def test_what_the_gaussian_machine_learnt_is_saved() -> None:
+    x, y = clips(3)
+    model, other = (Svm(3, kernel="rbf", image=8) for _ in range(2))
+    assert not bool(model(x).any())
+    model.solve(x, y, PERSONS, seed=0)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(model(x), other(x))
+    assert 0 < len(model.support) <= len(x)
+    model.solve(x, 2 * (y % 2), PERSONS, seed=0)
+    assert set(model.predict(x)[0].tolist()) == {0, 2}
+
+
+def test_gamma_and_c_are_chosen_by_folds_of_whole_persons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(svm, "GAMMAS", gammas := GAMMAS[::2])
+    monkeypatch.setattr(svm, "RBF_GRID", prices := RBF_GRID[::2])
+    x, y = clips(3)
+    x = x + 40 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    model = Svm(3, kernel="rbf", image=8)
+    model.solve(x, y, PERSONS, seed=0)
+    scores = {}
+    for gamma in gammas:
+        for C in prices:
+            found = np.full(len(y), -1)
+            split = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+            for train, test in split.split(x.flatten(1), y, PERSONS):
+                twin = Svm(3, kernel="rbf", image=8, gamma=gamma, C=C).double()
+                twin.solve(x[train].double(), y[train], PERSONS[train], seed=0)
+                found[test] = twin.predict(x[test].double())[0].numpy()
+            scores[gamma, C] = f1_score(y.numpy(), found, average="macro")
+    assert len(set(scores.values())) > 1
+    gamma, C = max(scores, key=lambda pair: scores[pair])  # the first among equals
+    fixed = Svm(3, kernel="rbf", image=8, gamma=gamma, C=C)
+    fixed.solve(x, y, PERSONS, seed=0)
+    assert torch.equal(model(x), fixed(x))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from microexpr.errors import UserError
 from microexpr.nn import scan, scan_blocked
+from microexpr.nn.mixers import Mixer
 from microexpr.nn.orders import scan_orders
 from microexpr.nn.scan import backends, order_conv, use_backend, window_scan
+from microexpr.nn.windows import cut
 
 PURE = ("reference", "blocked")
 
@@ -211,12 +214,12 @@ def test_backend_is_named_chosen_and_refused(caplog: pytest.LogCaptureFixture) -
     ]
 
 
-def fake_native(available: bool, calls: list[str]) -> ModuleType:
-    """A module with the face of the compiled kernels, which notes that it was asked."""
-    module = ModuleType("microexpr.nn.native")
+def fake_kernels(available: bool, calls: list[str]) -> ModuleType:
+    """A module with the face of compiled kernels, which notes what it was asked."""
+    module = ModuleType("kernels")
 
     def window_scan(*values: Tensor) -> Tensor:
-        calls.append("window_scan")
+        calls.append(str(values[0].dtype))
         return scan_blocked.window_scan(*values)
 
     module.available = lambda: available  # type: ignore[attr-defined]
@@ -224,37 +227,62 @@ def fake_native(available: bool, calls: list[str]) -> ModuleType:
     return module
 
 
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Backends are looked for anew, here and after the test."""
+    scan._usable.cache_clear()
+    yield
+    scan._usable.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("available", [True, False])
 def test_auto_takes_compiled_kernels_where_they_can_serve(
     monkeypatch: pytest.MonkeyPatch, available: bool
 ) -> None:
     calls: list[str] = []
-    module = fake_native(available, calls)
-    monkeypatch.setitem(sys.modules, "microexpr.nn.native", module)
-    monkeypatch.setattr(scan.importlib.util, "find_spec", lambda _: object())
-    scan._native.cache_clear()
-    try:
-        assert ("native" in backends()) == available
-        values, orders = scan_inputs(dtype=torch.float32)
+    monkeypatch.setitem(sys.modules, "microexpr.nn.native", fake_kernels(available, calls))
+    assert ("native" in backends()) == available
+    values, orders = scan_inputs(dtype=torch.bfloat16)
+    window_scan(*values, orders)
+    assert calls == ["torch.float32"] * available
+    with use_backend("blocked"):
         window_scan(*values, orders)
-        assert calls == ["window_scan"] * available
-        with use_backend("blocked"):
-            window_scan(*values, orders)
-        window_scan(*(value.double() for value in values), orders)
-        assert calls == ["window_scan"] * available
-        with pytest.raises(UserError, match="float32 on the CPU" if available else "unusable"):
-            window_scan(*(value.double() for value in values), orders, backend="native")
-    finally:
-        scan._native.cache_clear()
+    window_scan(*(value.double() for value in values), orders)
+    assert calls == ["torch.float32"] * available
+    with pytest.raises(UserError, match="does not serve" if available else "unusable"):
+        window_scan(*(value.double() for value in values), orders, backend="native")
 
 
-def test_without_the_module_there_is_no_native(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan.importlib.util, "find_spec", lambda _: None)
-    scan._native.cache_clear()
-    try:
-        assert backends() == ["reference", "blocked"]
-    finally:
-        scan._native.cache_clear()
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("available", [True, False])
+def test_a_gpu_takes_triton(monkeypatch: pytest.MonkeyPatch, available: bool) -> None:
+    """The device "meta" plays the GPU: tensors without numbers."""
+    calls: list[str] = []
+    monkeypatch.setitem(sys.modules, "microexpr.nn.scan_triton", fake_kernels(available, calls))
+    monkeypatch.setitem(scan._KERNELS, "meta", scan._KERNELS["cuda"])
+    assert backends("meta") == ["reference", "blocked", *["triton"] * available]
+    values, orders = scan_inputs(dtype=torch.bfloat16)
+    meta = [value.to("meta") for value in values]
+    assert window_scan(*meta, orders.to("meta")).dtype == torch.bfloat16
+    assert calls == ["torch.bfloat16"] * available  # nothing converted on the way in
+    with pytest.raises(UserError, match="does not serve" if available else "unusable"):
+        window_scan(*values, orders, backend="triton")
+    assert backends("xpu") == ["reference", "blocked"]
+
+
+def test_a_mixer_compiles_in_one_graph() -> None:
+    mixer = Mixer(32, cut(3, 3, 3), "ab")
+    x = torch.randn(2, 9, 32)
+    compiled = torch.compile(mixer, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(x), mixer(x))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_node_for_export_equals_the_loop(shared: bool) -> None:
+    values, orders = scan_inputs(shared=shared)
+    found = window_scan(*(value.detach() for value in values), orders, backend="graph")
+    torch.testing.assert_close(found, loop_scan(values, orders), rtol=1e-12, atol=1e-12)
 
 
 def test_shapes_that_do_not_fit() -> None:

@@ -6,8 +6,19 @@ import cv2
 import numpy as np
 import pytest
 
+from microexpr.film import drawn_portrait
+from microexpr.preprocess.align import FACE, alignment, grey, rigid_motion, warp
 from microexpr.preprocess.face import Mesh, detect, load_face_models, mesh
-from microexpr.preprocess.motion import REGIONS, Motion, motion
+from microexpr.preprocess.motion import (
+    REGIONS,
+    SIZE,
+    UNIT,
+    Motion,
+    _fields,
+    _measured,
+    _windows,
+    motion,
+)
 from microexpr.preprocess.track import Look, Track, assemble
 from microexpr.video import VideoInfo, open_video, read_picture
 from microexpr.videowriter import write_video
@@ -98,6 +109,26 @@ def test_segments_are_joined_without_a_step(measured: Motion) -> None:
     steps = np.abs(np.diff(measured.shift[:78], axis=0)).max(axis=(1, 2))
     joins = [44, 45]  # 1.5 s at 30 frames a second
     assert steps[joins].max() < 2 * np.percentile(steps, 90) + 1e-3
+
+
+def test_a_nod_does_not_move_smooth_skin() -> None:
+    """Flow that is measured once falls short of the nod where there is little to see."""
+    models, image = load_face_models(), drawn_portrait(1).image
+    points = mesh(models, image, detect(models, image)[0]).points
+    place = alignment(points, FACE, SIZE)
+    windows = _windows(assemble([Look(i / FPS, Mesh(points, 1.0)) for i in range(5)], 1))
+    once, twice = [], []
+    for nod in (0.1, 0.2, 0.4):  # pixels
+        moved = place - np.array([[0, 0, 0], [0, 0, nod]])
+        crops = [grey(warp(image, moved if i in (7, 8, 9) else place, SIZE)) for i in range(24)]
+        own, head = _measured(crops, windows, "dis")
+        coarse = _fields(crops[0], crops[8:9], "dis")
+        plain = windows @ (coarse - rigid_motion(coarse))[0].reshape(-1, 2)
+        once.append(np.linalg.norm(plain, axis=-1).max())
+        twice.append(np.linalg.norm(own[8] - own[0], axis=-1).max())
+        assert head[8, 1] - head[0, 1] == pytest.approx(-nod / UNIT, abs=0.1 / UNIT)
+    assert max(twice) < 0.001 < max(once)
+    assert sum(twice) < 0.7 * sum(once)
 
 
 def test_what_was_lost_stays_lost(measured: Motion) -> None:

@@ -71,6 +71,45 @@ def test_what_does_not_rise_is_no_bump() -> None:
     assert outline(-bump(300, 100, 120, 140).astype(np.float32), 120, (40, 90), FPS) is None
 
 
+def lagging(curve: np.ndarray, slack: float) -> np.ndarray:
+    """As a compressed film shows it: what it was, until that is wrong by more than `slack`."""
+    shown, held = np.empty_like(curve), curve[0]
+    for i, value in enumerate(curve):
+        held = value if abs(value - held) > slack else held
+        shown[i] = held
+    return shown
+
+
+def test_the_apex_is_where_a_film_that_lags_comes_to_its_top() -> None:
+    ease = np.interp(np.arange(400), [180, 200, 230], [0, 1, 0])
+    true = ease**2 * (3 - 2 * ease)
+    window = np.exp(-0.5 * (np.arange(-8, 9) / 2.5) ** 2)
+    late, middle = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        seen = np.mean([lagging(true, slack) for slack in rng.uniform(0.1, 0.4, 12)], axis=0)
+        seen = np.convolve(seen + rng.normal(0, 0.05, 400), window / window.sum(), "same")
+        found = outline(seen.astype(np.float32), 205, (120, 160), FPS)
+        assert found is not None
+        late.append(found.apex - 200)
+        middle.append(np.flatnonzero(seen >= 0.8 * seen.max()).mean() - 200)
+    assert abs(np.mean(late)) < 1
+    assert np.abs(late).max() <= 3
+    assert np.mean(middle) > 3
+
+
+def test_noise_decides_what_is_as_high_as_the_top() -> None:
+    curve = np.interp(np.arange(400), [180, 200, 240, 260], [0, 1, 1.02, 0])
+    quiet = outline(curve.astype(np.float32), 200, (120, 160), FPS)
+    trembling = curve + np.where(np.arange(400) % 2, 0.05, -0.05) * (curve < 0.01)
+    noisy = outline(trembling.astype(np.float32), 200, (120, 160), FPS)
+    assert quiet is not None
+    assert noisy is not None
+    assert (quiet.apex, quiet.height) == (240, pytest.approx(1.02, abs=0.01))
+    assert 199 <= noisy.apex <= 202
+    assert noisy.height == pytest.approx(1.02, abs=0.05)
+
+
 def test_levels_beyond_the_ends() -> None:
     curve = np.arange(10, dtype=np.float32)
     assert level(curve, -5, -2) == 0

@@ -101,6 +101,13 @@ def test_a_long_movement_is_macro() -> None:
     assert event.offset_time == pytest.approx(5.35, abs=0.1)
 
 
+@pytest.mark.parametrize(("seconds", "least"), [(0.45, 0.0018), (0.7, 0.005), (1.0, 0.01)])
+def test_a_longer_movement_must_be_larger(seconds: float, least: float) -> None:
+    for by, there in ((1.3 * least / 0.8, 1), (0.5 * least, 0)):
+        base = moved(film(sigma=5e-5, drift=0), MOUTH, 5, 5 + seconds / 2, 5 + seconds, by)
+        assert len(spot(base, 100).events) == there
+
+
 def test_a_movement_that_the_recording_cuts_off_says_so() -> None:
     base, shift = film(seconds=5), film(seconds=5).shift.copy()
     shift[:, MOUTH, 1] -= 0.06 * np.interp(base.times, [3, 3.3], [0, 1])[:, None]

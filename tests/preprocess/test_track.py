@@ -174,6 +174,21 @@ def test_a_tight_crop_is_never_lost(models: FaceModels, shared_data: Path) -> No
         assert found is not None
 
 
+def test_an_animation_of_a_tight_crop_is_followed(
+    models: FaceModels, shared_data: Path, tmp_path: Path
+) -> None:
+    image = read_picture(shared_data / "clips" / "single_face.jpg")
+    whole = Tracker(models).look(image)
+    assert whole is not None
+    low, high = whole.points[:, :2].min(0).astype(int), whole.points[:, :2].max(0).astype(int)
+    face = image[low[1] + 12 : high[1] - 12, low[0] + 12 : high[0] - 12]
+    write_video(tmp_path / "face.gif", [face] * 8, fps=20)
+    found = track(models, open_video(tmp_path / "face.gif"))
+    assert len(found.times) == 8
+    assert found.presence.min() > 0.5
+    assert found.size == pytest.approx(float(pose(whole.points)[3]), rel=0.1)
+
+
 @pytest.fixture(scope="module")
 def crowd(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five faces, then nobody, then five faces again: 15 pictures a second, 12 of each."""
@@ -201,7 +216,7 @@ def test_one_of_several_is_kept(models: FaceModels, crowd: Path, which: int) -> 
 
 
 def test_a_face_that_is_not_there_is_refused(models: FaceModels, crowd: Path) -> None:
-    with pytest.raises(UserError, match="at most 5 faces; there is no 7"):
+    with pytest.raises(UserError, match="at most 5 faces at once; counted from 0, there is no 7"):
         track(models, open_video(crowd), face=7)
     with pytest.raises(UserError, match="counted from 0"):
         track(models, open_video(crowd), face=-1)

@@ -27,7 +27,14 @@ from microexpr.preprocess.closeup import (
 from microexpr.preprocess.curves import runs
 from microexpr.preprocess.face import load_face_models
 from microexpr.preprocess.motion import REGIONS, Motion, motion
-from microexpr.preprocess.spot import LONGEST_MICRO, RATE_ADVISED, Event, Spotting, spot
+from microexpr.preprocess.spot import (
+    LONGEST_MICRO,
+    RATE_ADVISED,
+    RATE_NEEDED,
+    Event,
+    Spotting,
+    spot,
+)
 from microexpr.preprocess.track import Track, points_at, track
 from microexpr.preprocess.units import Suggestion, most_active, region_name, suggest_units
 from microexpr.training.checkpoint import Checkpoint, load_checkpoint
@@ -169,6 +176,9 @@ def analyze(
     video = open_video(path, fps)
     if video.frames < 2:
         raise UserError(f"{video.path} has a single frame; a movement needs at least two")
+    if video.fps is not None and video.fps < RATE_NEEDED:
+        told = f"{video.fps:.3g} frames per second, too few to see a movement of half a second"
+        raise UserError(f"{video.path} has {told}; at least {RATE_NEEDED:g} are needed")
     checkpoint, card = _model(model)
     watch("steps", 0, 4)
     found = track(load_face_models(), video, face)

@@ -74,14 +74,17 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
     """The recordings that are meant: files as they are, a folder's videos, or a folder of frames.
 
     Raises:
-        UserError: A folder without videos and without pictures.
+        UserError: A folder without videos and without pictures, or one that cannot be read.
     """
     found: list[Path] = []
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+        try:
+            inside = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
         videos = [file for file in inside if file.suffix.lower() in VIDEOS]
         if not videos and not any(file.suffix.lower() in PICTURES for file in inside):
             raise UserError(f"{path} holds neither videos nor pictures")
@@ -325,9 +328,9 @@ def _finished(job: Job) -> dict[str, Any] | None:
         UserError: The folder holds the analysis of something else, or cannot be written.
     """
     path = job.out / "report.json"
-    if job.out.exists() and not job.out.is_dir():
-        raise UserError(f"{job.out} is a file; give another --out")
     above = next(p for p in (job.out, *job.out.absolute().parents) if p.exists())
+    if not above.is_dir():
+        raise UserError(f"{above} is a file; give another --out")
     if not os.access(above, os.W_OK):
         raise UserError(f"cannot write to {above}; give another --out")
     if not path.exists():

@@ -191,7 +191,7 @@ def _emotion(reading: Reading, confidence: float) -> str:
         )
     rows = zip(reading.labels, reading.probabilities, reading.lowest, reading.highest, strict=True)
     table = "".join(
-        f'<tr><td>{escape(label)}</td><td><div class="range">'
+        f'<tr><td>{escape(label)}</td><td class="bar"><div class="range">'
         f'<b style="width:{100 * p:.1f}%"></b><i style="left:{100 * low:.1f}%;'
         f'width:{max(100 * (high - low), 0.5):.1f}%"></i></div></td>'
         f'<td class="n">{_share(p)} ({_share(low)} to {_share(high)})</td></tr>'

@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from microexpr.drawing import flow_to_rgb, flow_wheel
-from microexpr.preprocess.align import FACE, grey
+from microexpr.preprocess.align import FACE, grey, places
 from microexpr.preprocess.closeup import (
     SIZE,
     Closeup,
@@ -29,6 +29,7 @@ EVERY = 14  # pixels between arrows
 SHOWN = 0.35  # arrows shorter than this share of the longest are left out
 WHEEL = 45  # pixels of the colour wheel in the corner of the flow picture
 LEAST_FULL = 0.004  # IOD: the shortest displacement that is drawn in full colour
+OVAL = (1.1, 0.5, 1.3)  # IOD: half the width of the face, its middle, half its height
 LEAST_GREY = 12.0  # grey levels: the smallest difference drawn in full colour
 
 Image = NDArray[np.uint8]
@@ -69,6 +70,7 @@ class Pictures:
 def draw(seen: Closeup) -> Pictures:
     """Draws one movement."""
     own, head = split_flow(seen.faces, seen.onset, seen.apex, "tvl1", FACE)
+    own = own * _oval()
     first = seen.faces[seen.onset]
     apex = _back(seen.faces[seen.apex], head)
     difference, full_grey = _difference(first, apex)
@@ -91,6 +93,13 @@ def draw(seen: Closeup) -> Pictures:
     )
 
 
+def _oval() -> Array:
+    """1 on the face, 0 on hair and wall, ``(224, 224, 1)``: what moves there says nothing."""
+    x, y = places(FACE, SIZE)
+    inside = (x / OVAL[0]) ** 2 + ((y - OVAL[1]) / OVAL[2]) ** 2 < 1
+    return inside[..., None].astype(np.float32)
+
+
 def _back(face: Image, head: Array) -> Image:
     """A face with the motion of the head undone."""
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
@@ -105,7 +114,7 @@ def _difference(first: Image, apex: Image) -> tuple[Image, float]:
     A flicker of the light, which changes all of the face, is taken out by the median.
     """
     change = cv2.GaussianBlur(grey(apex).astype(np.float32) - grey(first), (0, 0), 1.0)
-    change = change - np.median(change)
+    change = (change - np.median(change)) * _oval()[..., 0]
     full = max(float(np.quantile(np.abs(change), 0.995)), LEAST_GREY)
     colours = colormaps["RdBu_r"](np.clip(change / full, -1, 1) / 2 + 0.5)[..., :3]
     return np.round(255 * colours).astype(np.uint8), full
@@ -150,6 +159,7 @@ def _loop(seen: Closeup, factor: float, full_flow: float) -> tuple[str, float]:
     The faces are shown on an even clock, each as long as it was the nearest one.
     """
     larger, fields = magnified(seen, factor)
+    fields = fields * _oval()
     colours = flow_to_rgb(fields[..., 0], fields[..., 1], full_flow / 100 * pixels_per_iod())
     panels = [seen.faces, larger, colours] if factor > 1 else [seen.faces, colours]
     beside = np.concatenate(panels, axis=2)

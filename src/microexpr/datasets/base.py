@@ -76,8 +76,10 @@ class Dataset(ABC):
         Raises:
             UserError: The set ships frames, not flow; or `wants` cannot be had from what it ships.
         """
+        name = type(self).__module__.rpartition(".")[2]
         raise UserError(
-            f"{self.title} ships frames: run `microexpr prepare` on it first (wanted {clip.id})"
+            f"{name} ships frames, and models eat flow: run `microexpr prepare {name} {self.root} "
+            f"--out STORE` first, then give STORE as the data (wanted {clip.id})"
         )
 
     def read_many(self, clips: Sequence[Clip], wants: Input) -> NDArray[np.float32]:

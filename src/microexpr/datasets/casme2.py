@@ -143,7 +143,7 @@ class Casme2(Dataset):
             subject=subject,
             name=title,
             emotion=choice(row, "Estimated Emotion", COUNTS[self.coding]),
-            source=first_there(self.root, home, (at, f"{at}.avi")),
+            source=first_there(self.root, home, (at, f"{at}.avi", f"{at}.AVI")),
             onset=whole(row, "OnsetFrame"),
             apex=whole_or_none(row, "ApexFrame", ("", "/")),
             offset=whole(row, "OffsetFrame"),

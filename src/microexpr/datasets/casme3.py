@@ -29,7 +29,7 @@ from microexpr.annotations import (
 )
 from microexpr.clip import Clip, Video
 from microexpr.datasets.base import Dataset, check_choice
-from microexpr.layout import find_file, find_folder, first_there
+from microexpr.layout import find_file, find_folder, first_there, subfolders
 
 FILES = {"A": ("cas*me*3_part_a_me_label*.xlsx",), "C": ("cas*me*3_part_c_me*.xlsx",)}
 COLUMNS_A = ("Subject", "Filename", "Onset", "Apex", "Offset", "AU", "emotion")
@@ -110,8 +110,8 @@ class Casme3(Dataset):
         home = self._recordings()
         found = {
             f"casme3/{folder.parent.name}/{folder.name}"
-            for folder in (home.glob("spNO.*/*") if home else ())
-            if folder.is_dir()
+            for folder in subfolders(home, 2)
+            if folder.parent.name.startswith("spNO.")
         }
         videos = []
         for video in sorted(labelled | found):

@@ -31,7 +31,7 @@ from microexpr.annotations import (
 from microexpr.clip import Clip, Video
 from microexpr.datasets.base import Dataset, check_choice
 from microexpr.errors import UserError, suggest
-from microexpr.layout import find_file, find_folder, first_there
+from microexpr.layout import find_file, find_folder, first_there, subfolders
 
 FILES = (
     "cas*me*2*code*final*.csv",
@@ -114,8 +114,8 @@ class CasmeSq(Dataset):
         home = self._home()
         found = {
             f"casme_sq/{folder.parent.name}/{folder.name}"
-            for folder in (home.glob("s*/*") if home else ())
-            if folder.is_dir()
+            for folder in subfolders(home, 2)
+            if folder.parent.name.startswith("s")
         }
         videos = []
         for video in sorted({str(clip.video) for clip in self._all()} | found):

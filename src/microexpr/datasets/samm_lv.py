@@ -12,6 +12,7 @@ SAMM where that lies beside it, by the clip's name; elsewhere they are "unknown"
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from microexpr.annotations import (
 from microexpr.clip import Clip, Video
 from microexpr.datasets.base import Dataset, check_choice
 from microexpr.errors import UserError
-from microexpr.layout import find_file, find_files, find_folder, first_there
+from microexpr.layout import find_file, find_files, find_folder, first_there, subfolders
 
 FILES = ("samm_longvideos*.csv", "samm_longvideos*.xlsx")
 CODES = ("samm_micro_facs_codes*.xlsx", "samm.xlsx")
@@ -83,7 +84,7 @@ class SammLv(Dataset):
         """Videos with a movement of either kind, and the others found on disk."""
         home = self._home()
         names = {str(clip.video).rsplit("/", 1)[-1] for clip in self._all()}
-        names |= {folder.name for folder in (home.glob("[0-9]*_[0-9]*") if home else ())}
+        names |= {f.name for f in subfolders(home, 1) if re.fullmatch(r"\d{3}_\d", f.name)}
         return [
             Video("samm_lv", title[:3], title, first_there(self.root, home, (title,)), 200.0)
             for title in sorted(names)

@@ -34,7 +34,14 @@ from microexpr.annotations import (
 from microexpr.clip import Clip, Video
 from microexpr.datasets.base import Dataset, check_choice
 from microexpr.errors import UserError
-from microexpr.layout import find_file, find_files, find_folder, first_there, numbered_pictures
+from microexpr.layout import (
+    find_file,
+    find_files,
+    find_folder,
+    first_there,
+    numbered_pictures,
+    subfolders,
+)
 
 FPS = {"HS": 100.0, "VIS": 25.0, "NIR": 25.0}
 CUT_TABLE = ("smic_hs_164.csv", "smic*coding*.csv", "coding.csv")
@@ -159,12 +166,13 @@ class Smic(Dataset):
 
     def _folders(self) -> list[Clip]:
         """Cut clips as their folders tell them; onset and offset are the first and last frame."""
-        home = self._home()
         clips = []
-        for folder in sorted(home.glob("*/micro/*/*")) if home else ():
+        for folder in subfolders(self._home(), 4):
+            if folder.parents[1].name.lower() != "micro":
+                continue
             match, frames = _NAME.fullmatch(folder.name), numbered_pictures(folder)
-            if match is None or not frames:
-                raise UserError(f"{folder}: expected a folder of frames with a name like s1_ne_01")
+            if match is None:
+                raise UserError(f"{folder}: expected a folder with a name like s1_ne_01")
             subject, title = _padded(match)
             clips.append(
                 Clip(
@@ -173,8 +181,8 @@ class Smic(Dataset):
                     name=title,
                     emotion=EMOTIONS[match[2].split("_")[0]],
                     source=folder.relative_to(self.root).as_posix(),
-                    onset=min(frames),
-                    offset=max(frames),
+                    onset=min(frames, default=None),
+                    offset=max(frames, default=None),
                     fps=FPS[self.modality],
                     modality=self._colour(),
                 )
@@ -223,7 +231,7 @@ class Smic(Dataset):
         if self.apex == "none":
             return clips
         if self.apex == "middle":
-            return [replace(c, apex=((c.onset or 0) + (c.offset or 0)) // 2) for c in clips]
+            return [replace(clip, apex=_middle(clip)) for clip in clips]
         if self.modality != "HS":
             raise UserError("spotted apexes exist for HS only; use apex='middle' or 'none'")
         path = find_file(self.root, SPOTTED, "SMIC, spotted apexes", "ask who spotted them")
@@ -233,6 +241,11 @@ class Smic(Dataset):
 
     def _colour(self) -> str:
         return "nir" if self.modality == "NIR" else "colour"
+
+
+def _middle(clip: Clip) -> int | None:
+    known = clip.onset is not None and clip.offset is not None
+    return (clip.onset + clip.offset) // 2 if known else None  # type: ignore[operator]
 
 
 def _match(row: Row, column: str) -> re.Match[str]:

@@ -6,6 +6,7 @@
 [recipe]    defaults of every phase, precision, devices; [[recipe.phases]]
 [run]       seeds, selections
 [grid]      "model.orders" = [[...], [...]]: every combination is an arm
+[published] figures of a paper to set beside the arms (`microexpr.evaluation.ablation`)
 """
 
 from __future__ import annotations
@@ -121,6 +122,7 @@ def read_experiment(path: Path) -> dict[str, Experiment]:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path} is no valid TOML: {error}") from error
     grid = table.pop("grid", {})
+    table.pop("published", None)  # decides no prediction: see `microexpr.evaluation.ablation`
     try:
         return {name: parse(arm) for name, arm in _arms(table, grid).items()}
     except UserError as error:
@@ -135,7 +137,7 @@ def parse(table: Mapping[str, Any]) -> Experiment:
             parts[section] = _chosen(section, parts[section])
     if "recipe" in parts:
         parts["recipe"] = _recipe(parts["recipe"])
-    return _build(Experiment, parts, "")
+    return build(Experiment, parts, "")
 
 
 def to_table(experiment: Experiment) -> dict[str, Any]:
@@ -217,8 +219,17 @@ def _slug(value: Any) -> str:
     )
 
 
-def _build(cls: type[T], table: Any, where: str) -> T:
-    """Builds a frozen value from a table; `where` is the table's dotted name for messages."""
+def build(cls: type[T], table: Any, where: str) -> T:
+    """Builds a frozen value from a table of a TOML file; an unknown key is an error.
+
+    Args:
+        cls: A dataclass.
+        table: Its fields.
+        where: The table's dotted name, for messages.
+
+    Raises:
+        UserError: An unknown or missing key, or a value of another type.
+    """
     if not isinstance(table, dict):
         raise UserError(f"[{where}] must be a table")
     hints = get_type_hints(cls)
@@ -246,7 +257,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     """A TOML value as the field's type, or an error that names the field."""
     origin = get_origin(hint)
     if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)  # type: ignore[arg-type]
+        return build(hint, value, where)  # type: ignore[arg-type]
     if origin in (Union, UnionType):
         return _convert(get_args(hint)[0], value, where)
     if origin is tuple and isinstance(value, list | tuple):
@@ -296,6 +307,7 @@ __all__ = [
     "Phase",
     "Recipe",
     "Run",
+    "build",
     "difference",
     "parse",
     "read_experiment",

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
-from microexpr.evaluation.bench import build_model, open_sets
+from microexpr.evaluation.bench import Bench, build_model, open_sets
 from microexpr.evaluation.experiment import Experiment
 from microexpr.evaluation.protocols import make_folds
+from microexpr.jobs import keep_memory
 from microexpr.models.base import Classifier, ClosedForm, input_shape
 from microexpr.training.recipe import Phase
 
@@ -19,7 +20,7 @@ MOST_NUMBERS = 2**19  # in the tensor of a trial step
 
 
 def plan(experiment: Experiment, data: Path | None, arm: str = "") -> str:
-    """A few lines about a run; the time is extrapolated from two training steps on random flow.
+    """A few lines about a run; the time is extrapolated from three training steps on random flow.
 
     Args:
         experiment: What would be done.
@@ -44,17 +45,19 @@ def plan(experiment: Experiment, data: Path | None, arm: str = "") -> str:
         f"({', '.join(f'{label} {counts[label]}' for label in clips.scheme.labels)})",
         f"{experiment.protocol.name}: {len(folds)} folds, {trainings} trainings",
     ]
+    bench = Bench(experiment, clips, {fold.name: fold for fold in folds}, others)
     seconds = 0.0
-    for phase in experiment.recipe.phases:
+    for index, phase in enumerate(experiment.recipe.phases):
         here = clips if phase.on == "train" else others[phase.on]
         steps = _steps(phase, len(here.clips))
         what = f"{phase.epochs} epochs, {steps} steps"
         if phase.mode == "search":
             what = f"search, {phase.epochs} generations of {phase.population}, {steps} batches"
         lines.append(f"phase {phase.name} on {phase.on}: {what}")
-        seconds += steps * _step_seconds(model, phase)
+        times = len(experiment.run.seeds) if index < bench.lead else trainings
+        seconds += steps * _step_seconds(model, phase) * times
     if not isinstance(model, ClosedForm):
-        lines.append(f"about {seconds * trainings / 3600:.2f} core-hours at most")
+        lines.append(f"about {seconds / 3600:.2f} core-hours at most")
     return "\n".join(lines)
 
 
@@ -67,7 +70,7 @@ def _steps(phase: Phase, clips: int) -> int:
 
 
 def _step_seconds(model: Classifier, phase: Phase) -> float:
-    """Time of one training step on random flow, the second of two; a search only looks.
+    """Processor time of a training step on random flow, the best of three; a search only looks.
 
     Of large pictures a few stand for the batch, which might not fit into memory here.
     """
@@ -78,11 +81,13 @@ def _step_seconds(model: Classifier, phase: Phase) -> float:
     few = max(2, min(batch, MOST_NUMBERS // math.prod(shape)))
     x = torch.randn(few, *shape)
     y = torch.randint(model.classes, (few,))
-    for _ in range(2):
-        start = time.perf_counter()
+    keep_memory()  # as the run itself will
+    seconds = math.inf
+    for _ in range(3):
+        start = time.process_time()
         with torch.set_grad_enabled(phase.mode != "search"):
             loss = model.loss(x, y, 0.5)
         if loss.requires_grad:
             torch.autograd.backward(loss)
-        seconds = time.perf_counter() - start
+        seconds = min(seconds, time.process_time() - start)
     return seconds * batch / few

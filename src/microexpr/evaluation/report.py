@@ -12,23 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from microexpr.evaluation.ablation import METRICS, Ablation
 from microexpr.evaluation.comparison import Comparison, compare
+from microexpr.evaluation.honesty import Honesty
 from microexpr.evaluation.statistics import Difference
-from microexpr.evaluation.tables import Part, Report, Score, table
+from microexpr.evaluation.tables import TITLES, Part, Report, Score, table
 from microexpr.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 __all__ = [
+    "ablation_to_markdown",
     "compare",
     "comparison_to_json",
     "comparison_to_markdown",
+    "honesty_to_markdown",
     "render",
     "render_comparison",
     "table",
     "to_json",
     "to_markdown",
+    "write_comparison",
     "write_report",
 ]
 
@@ -130,6 +135,64 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     notes = [Text(f"note: {line}", style="yellow") for line in comparison.flags]
     foot = Text(_comparison_foot(comparison), style="dim")
     return Group(_terminal(_comparison_grid(comparison)), *notes, foot)
+
+
+def write_comparison(comparison: Comparison, out: Path) -> None:
+    """Writes ``comparison.md``, ``comparison.json`` and the picture ``comparison.png``.
+
+    Args:
+        comparison: From `compare`.
+        out: Folder to write to; it is made if need be.
+    """
+    from microexpr.drawing import save  # matplotlib: half a second
+    from microexpr.evaluation.pictures import draw_comparison
+
+    save(draw_comparison(comparison), out / "comparison.png")
+    link = "\n![scores and differences](comparison.png)\n"
+    write_text(comparison_to_markdown(comparison) + link, out / "comparison.md")
+    text = json.dumps(comparison_to_json(comparison), indent=2)
+    write_text(text + "\n", out / "comparison.json")
+
+
+def ablation_to_markdown(found: Ablation) -> str:
+    """The table of a grid, published scores beside ours where there are any."""
+    rows = found.comparison.rows
+    cells = []
+    for row, printed in zip(rows, found.printed, strict=True):
+        scores = row.column.parts[0].scores
+        own = [_score(scores["uf1"]), *(_number(scores[key].value) for key in ("uar", "accuracy"))]
+        delta = [_difference(row.differences.get("uf1")), _p(row.adjusted.get("uf1"))]
+        theirs = [_number(printed.get(metric, math.nan)) for metric in METRICS]
+        cells.append((row.name, *own, *delta, *(theirs if found.source else ())))
+    header = ["arm", *METRICS, "Δ UF1", "p"]
+    header += [f"published {metric}" for metric in METRICS] if found.source else []
+    lines = [*_markdown(Grid(found.name, tuple(header), tuple(cells))), ""]
+    lines.append(
+        f"Ours: {rows[0].about}; last epoch, pooled over all folds; in brackets the 95 % interval, "
+        f"bootstrap over persons. Δ: this minus {rows[0].name}, paired by person; p: permutation "
+        "of the two within persons, Holm-corrected over the rows."
+    )
+    if found.source:
+        lines[-1] += f" Published: {found.source}, as printed."
+    return "\n".join(lines) + "\n"
+
+
+def honesty_to_markdown(rows: Sequence[Honesty]) -> str:
+    """The columns of several runs beside each other, UF1 with intervals and then UAR."""
+    cells = []
+    for row in rows:
+        found = {key: row.scores.get(key, {}) for key in TITLES}
+        scores = [_score(s["uf1"]) if s else "–" for s in found.values()]
+        recalls = [_number(s["uar"].value) if s else "–" for s in found.values()]
+        gain = _difference(row.inflation)
+        cells.append((row.name, str(row.folds), *scores, gain, " / ".join(recalls)))
+    titles = [f"UF1, {title}" for title in TITLES.values()]
+    header = ("run", "folds", *titles, "oracle − last", f"UAR, {' / '.join(TITLES)}")
+    foot = (
+        "Pooled over all folds. In brackets: 95 % interval, bootstrap over persons, the difference "
+        "paired by person."
+    )
+    return "\n".join([*_markdown(Grid("", header, tuple(cells))), "", foot]) + "\n"
 
 
 _FOOT = (
@@ -254,7 +317,7 @@ def _terminal(grid: Grid) -> RenderableType:
     found = Table(title=grid.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     found.pad_edge = found.show_edge = False  # three columns of scores fit 80 characters
     for name in grid.header:
-        found.add_column(Text(name))
+        found.add_column(Text(name), overflow="fold")
     for row in grid.rows:
         found.add_row(*(Text(cell) for cell in row))
     return found

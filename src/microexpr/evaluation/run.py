@@ -237,6 +237,7 @@ def _lead_file(out: Path, seed: int) -> Path:
 def do_lead(task: Task) -> None:
     """Runs the shared phases of one seed and keeps the weights. For worker processes."""
     torch.set_num_threads(1)
+    processes.keep_memory()
     start = time.perf_counter()
     bench = _bench(task.out, task.data)
     model = _start(bench, task.seed)
@@ -253,6 +254,7 @@ def do_lead(task: Task) -> None:
 def do_task(task: Task) -> None:
     """Trains and tests one fold and writes its rows. For worker processes."""
     torch.set_num_threads(1)
+    processes.keep_memory()
     start = time.perf_counter()
     bench = _bench(task.out, task.data)
     fold = bench.folds[task.fold]

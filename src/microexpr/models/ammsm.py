@@ -274,7 +274,7 @@ class Ammsm(Adaptive):
         if self.magnifier is None:
             return flow
         flow = flow.contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
-        out: Tensor = self.magnifier(flow, self.alpha if alpha is None else alpha)
+        out: Tensor = self.magnifier(flow, self._alpha() if alpha is None else alpha)
         return out
 
     def _as_chosen(self, x: Tensor) -> Tensor:
@@ -296,6 +296,12 @@ class Ammsm(Adaptive):
         out: Tensor = self.head(self.norm(maps.flatten(2).transpose(1, 2)).mean(dim=1))
         return out
 
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def _alpha(self) -> float:
+        """The chosen factor; an exported graph keeps it as a number."""
+        return self.alpha
+
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def _ratios(self) -> list[float]:
         """The chosen ratios; none without sparsity."""
         return [percent / 100 for percent in self.sparsity_percent.tolist()]

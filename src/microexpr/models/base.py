@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from microexpr.errors import UserError, suggest
 from microexpr.inputs import Input
+from microexpr.nn.folding import fold_batch_norms
 
 
 class Classifier(nn.Module, ABC):
@@ -31,6 +34,7 @@ class Classifier(nn.Module, ABC):
     Attributes:
         classes: Number of classes.
         settings: The settings it was created with, JSON-able; `create_model` keeps them here.
+        deployed: Whether `deploy` made it.
     """
 
     paper: ClassVar[str]
@@ -40,6 +44,7 @@ class Classifier(nn.Module, ABC):
     eats: Input
     classes: int
     settings: dict[str, Any]
+    deployed: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -79,6 +84,22 @@ class Classifier(nn.Module, ABC):
         """
         probabilities = self(x).float().softmax(dim=1)
         return probabilities.argmax(dim=1), probabilities
+
+    def deploy(self) -> Self:
+        """A copy for inference alone: batch norms are folded into the convolutions before them.
+
+        The logits stay the same up to rounding. The copy cannot learn and is not saved: keep the
+        model it was made of.
+
+        Raises:
+            UserError: The model is in training mode.
+        """
+        twin = copy.deepcopy(self).requires_grad_(False)
+        kind = next(itertools.chain(self.parameters(), self.buffers()), torch.zeros(0))
+        example = torch.rand(1, *input_shape(self.eats), generator=torch.Generator()).to(kind)
+        fold_batch_norms(twin, example)
+        twin.deployed = True
+        return twin
 
 
 class ClosedForm(Classifier):

@@ -96,7 +96,7 @@ class MambaVision(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         """``(b, channels, image, image)`` -> logits ``(b, classes)``."""
         check_input(x, self.eats)
-        x = self.patch_embed(x)
+        x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
         for level in self.levels:
             x = level(x)
         out: Tensor = self.head(self.norm(x).mean(dim=(2, 3)))

@@ -196,7 +196,7 @@ class Merba(Classifier):
             (`microexpr.nn.dgcm.CoarseToFine`).
         """
         check_input(x, self.eats)
-        x = self.patch_embed(x)
+        x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
         for level in self.levels:
             x = level(x)
         out: Tensor = self.head(self.dropout(self.norm(x).mean(dim=(2, 3))))

@@ -76,6 +76,7 @@ class OffApexNet(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         """``(b, channels, 28, 28)`` -> logits ``(b, classes)``."""
         check_input(x, self.eats)
+        x = x.contiguous(memory_format=torch.channels_last)  # the same sums, pooled faster
         parts = x.chunk(len(self.streams), dim=1)
         features = [stream(part) for stream, part in zip(self.streams, parts, strict=True)]
         out: Tensor = self.head(torch.cat(features, dim=1))

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from microexpr.inputs import Input
@@ -66,5 +67,6 @@ class SmallCnn(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         """``(b, channels, image, image)`` -> logits ``(b, classes)``."""
         check_input(x, self.eats)
+        x = x.contiguous(memory_format=torch.channels_last)  # the same sums, pooled faster
         out: Tensor = self.head(self.features(x))
         return out

@@ -121,9 +121,10 @@ class _NonLocal(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(b, dim, h, w)`` -> ``(b, dim, h, w)``."""
         q, k, v = (
-            part(x).flatten(2).transpose(1, 2) for part in (self.query, self.key, self.value)
+            part(x).flatten(2).transpose(1, 2).unsqueeze(1)
+            for part in (self.query, self.key, self.value)
         )
-        mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)
         out: Tensor = x + self.out(mixed.transpose(1, 2).reshape(len(x), -1, *x.shape[2:]))
         return out
 

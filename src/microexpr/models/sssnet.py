@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -72,6 +73,7 @@ class SssNet(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         """``(b, channels, image, image)`` -> logits ``(b, classes)``."""
         check_input(x, self.eats)
+        x = x.contiguous(memory_format=torch.channels_last)  # the same sums, pooled faster
         x = self.drop_maps(self.bn1(F.max_pool2d(F.relu(self.conv1(x)), 3)))
         x = self.drop_maps(self.bn2(F.max_pool2d(F.relu(self.conv2(x)), 2)))
         out: Tensor = self.fc(self.drop(F.relu(self.fc1(x.flatten(1)))))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microexpr.errors import UserError
+from microexpr.nn.dense import Dense
 from microexpr.nn.windows import Region, join, windows_of
 
 
@@ -33,8 +34,8 @@ class Attention(nn.Module):
             raise UserError(f"{heads} attention heads do not divide the width {dim}")
         self.heads = heads
         self.regions = regions
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Dense(dim, 3 * dim)
+        self.proj = Dense(dim, dim)
         self.proj_drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from microexpr.nn.dense import Dense, dense
+
 
 class DropPath(nn.Module):
     """Drops a whole residual branch for single samples (stochastic depth, Huang et al. 2016).
@@ -38,22 +40,19 @@ class Mlp(nn.Module):
         dim: Width outside.
         ratio: Width inside over `dim`.
         dropout: Probability.
-        linear: Class of both layers.
     """
 
-    def __init__(
-        self, dim: int, ratio: float, dropout: float, linear: type[nn.Linear] = nn.Linear
-    ) -> None:
+    def __init__(self, dim: int, ratio: float, dropout: float) -> None:
         super().__init__()
         hidden = int(dim * ratio)
-        self.fc1 = linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = linear(hidden, dim)
+        self.fc1 = Dense(dim, hidden)
+        self.fc2 = Dense(hidden, dim)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., dim)`` -> ``(..., dim)``."""
-        out: Tensor = self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+        inner = dense(x, self.fc1.weight, self.fc1.bias, gelu=True)
+        out: Tensor = self.drop(self.fc2(self.drop(inner)))
         return out
 
 

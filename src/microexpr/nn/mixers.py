@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microexpr.errors import UserError
+from microexpr.nn.dense import Dense, dense
 from microexpr.nn.orders import scan_orders
 from microexpr.nn.scan import order_conv, window_scan
 from microexpr.nn.windows import Region, join, windows_of
@@ -57,15 +58,15 @@ class Mixer(nn.Module):
         for i, r in enumerate(self.regions):
             walks = scan_orders(orders, r.height, r.width)
             self.register_buffer(f"orders_{i}", walks, persistent=False)
-        self.in_proj = nn.Linear(dim, dim, bias=False)
+        self.in_proj = Dense(dim, dim, bias=False)
         self.conv1d_x = nn.Conv1d(half, half, 3, padding=1, groups=half, bias=False)
         self.conv1d_z = nn.Conv1d(half, half, 3, padding=1, groups=half, bias=False)
-        self.x_proj = nn.Linear(half, rank + 2 * D_STATE, bias=False)
-        self.dt_proj = nn.Linear(rank, half)
+        self.x_proj = Dense(half, rank + 2 * D_STATE, bias=False)
+        self.dt_proj = Dense(rank, half)
         rates = torch.arange(1.0, D_STATE + 1).log().repeat(half, 1)
         self.A_log = nn.Parameter(rates)
         self.D = nn.Parameter(torch.ones(half))
-        self.out_proj = nn.Linear(dim, dim, bias=False) if project else nn.Identity()
+        self.out_proj = Dense(dim, dim, bias=False) if project else nn.Identity()
         for parameter in (self.A_log, self.D, self.dt_proj.bias):
             parameter.no_weight_decay = True  # type: ignore[attr-defined]
 
@@ -84,7 +85,7 @@ class Mixer(nn.Module):
         z = order_conv(z, self.conv1d_z.weight.transpose(0, 1), orders, summed=True)
         steps = (self.dt_proj.in_features, D_STATE, D_STATE)
         dt, B, C = self.x_proj(u).split(steps, dim=3)
-        dt = F.linear(dt, self.dt_proj.weight)  # its bias is added inside the scan
+        dt = dense(dt, self.dt_proj.weight)  # its bias is added inside the scan
         at_least = torch.promote_types(self.A_log.dtype, torch.float32)
         A = -self.A_log.to(at_least).exp().unsqueeze(0)
         y = window_scan(u, dt, A, B, C, self.D[None], self.dt_proj.bias[None], orders)
@@ -103,7 +104,7 @@ class SeparateMixers(nn.Module):
     def __init__(self, dim: int, regions: Sequence[Region], orders: Sequence[str]) -> None:
         super().__init__()
         self.mixers = nn.ModuleList(Mixer(dim, regions, [name], project=False) for name in orders)
-        self.out_proj = nn.Linear(dim, dim, bias=False)
+        self.out_proj = Dense(dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, tokens, dim)`` in window order -> the same."""
@@ -133,10 +134,10 @@ class ConvMixer(nn.Module):
             raise UserError(f"a mixer needs an even width, got {dim}")
         half, kernel = dim // 2, conv_kernel(dim)
         self.regions = tuple(regions)
-        self.in_proj = nn.Linear(dim, dim, bias=False)
+        self.in_proj = Dense(dim, dim, bias=False)
         self.conv_x = nn.Conv2d(half, half, kernel, padding=kernel // 2, groups=half)
         self.conv_z = nn.Conv2d(half, half, 3, padding=1, groups=half)
-        self.out_proj = nn.Linear(dim, dim, bias=False)
+        self.out_proj = Dense(dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, tokens, dim)`` in window order -> the same."""

@@ -23,9 +23,7 @@ from torch import Tensor
 
 from microexpr.errors import UserError
 from microexpr.native import MESSAGES, library
-
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-Shape = Sequence[int | tuple[int, int] | None]  # a size, either of two, or any
+from microexpr.nn.operators import check_conv, check_scan, define, in_shape_of
 
 
 def available() -> bool:
@@ -48,9 +46,7 @@ def order_conv(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tenso
     Raises:
         UserError: an argument has a wrong shape, dtype or device, or is empty.
     """
-    _, tokens, d = _check("x", x, (None, None, None))
-    k = _check_orders(orders, None, tokens)
-    _check("weight", weight, ((1, k), d, 3))
+    check_conv(x, weight, orders, ("cpu",))
     out: Tensor = _conv_op(x, weight, orders, bool(summed))
     return out
 
@@ -86,47 +82,9 @@ def window_scan(
     Raises:
         UserError: an argument has a wrong shape, dtype or device, or is empty.
     """
-    w, k, tokens, d = _check("u", u, (None, None, None, None))
-    _check_orders(orders, k, tokens)
-    _check("dt", dt, (w, k, tokens, d))
-    n = _check("A", A, ((1, k), d, None))[2]
-    _check("B", B, (w, k, tokens, n))
-    _check("C", C, (w, k, tokens, n))
-    _check("D", D, ((1, k), d))
-    _check("dt_bias", dt_bias, ((1, k), d))
+    check_scan(u, dt, A, B, C, D, dt_bias, orders, ("cpu",))
     out: Tensor = _scan_op(u, dt, A, B, C, D, dt_bias, orders)
     return out
-
-
-# ---- checks ----
-
-
-def _check(name: str, t: Tensor, shape: Shape) -> torch.Size:
-    if not isinstance(t, Tensor) or t.dtype not in DTYPES:
-        got = t.dtype if isinstance(t, Tensor) else type(t).__name__
-        raise UserError(f"{name}: expected a tensor of float32, bfloat16 or float16, got {got}")
-    return _check_place(name, t, shape)
-
-
-def _check_orders(orders: Tensor, k: int | None, tokens: int) -> int:
-    if not isinstance(orders, Tensor) or orders.dtype != torch.int64:
-        raise UserError("orders: expected a tensor of int64")
-    return _check_place("orders", orders, (k, tokens))[0]
-
-
-def _check_place(name: str, t: Tensor, shape: Shape) -> torch.Size:
-    if t.dim() != len(shape) or not all(map(_fits, t.shape, shape)):
-        wanted = ", ".join("any" if want is None else str(want) for want in shape)
-        raise UserError(f"{name}: expected shape ({wanted}), none of it 0, got {tuple(t.shape)}")
-    if t.device.type != "cpu" or t.layout != torch.strided:
-        raise UserError(f"{name}: expected a dense tensor on the CPU, got {t.layout} on {t.device}")
-    return t.shape
-
-
-def _fits(size: int, want: int | tuple[int, int] | None) -> bool:
-    if want is None:
-        return size > 0
-    return size == want or (isinstance(want, tuple) and size in want)
 
 
 # ---- calls of the C functions ----
@@ -144,7 +102,7 @@ def _conv_backward(
 ) -> tuple[Tensor, Tensor]:
     dx, dweight = _empty(x.shape), _empty((len(orders), *weight.shape[1:]))
     _call_conv(x, weight, orders, summed, (None, _dense(grad), dx, dweight))
-    return dx.to(x.dtype), _like(dweight, weight)
+    return dx.to(x.dtype), in_shape_of(dweight, weight)
 
 
 def _call_conv(
@@ -168,7 +126,7 @@ def _scan_backward(grad: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
     shapes = (u, dt, (k, *A[1:]), B, C, (k, *D[1:]), (k, *dt_bias[1:]))
     grads = [_empty(shape) for shape in shapes]
     _call_scan(inputs, (None, _dense(grad), *grads))
-    return tuple(map(_like, grads, values))
+    return tuple(map(in_shape_of, grads, values))
 
 
 def _call_scan(inputs: Sequence[Tensor], results: Sequence[Tensor | None]) -> None:
@@ -214,63 +172,4 @@ def _empty(shape: Sequence[int]) -> Tensor:
     return torch.empty(shape, dtype=torch.float32)
 
 
-def _like(grad: Tensor, argument: Tensor) -> Tensor:
-    """A gradient in the shape and dtype of its argument: summed where the orders share it."""
-    if grad.shape != argument.shape:
-        grad = grad.sum(0, keepdim=True)
-    return grad.to(argument.dtype)
-
-
-# ---- operators: what autograd, torch.compile and torch.export see ----
-
-_CONV = "Tensor x, Tensor weight, Tensor orders, bool summed"
-_SCAN = "Tensor u, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor D, Tensor dt_bias, Tensor orders"
-
-
-def _operator(name: str, function: Any, arguments: str, results: int) -> Any:
-    returned = "Tensor" if results == 1 else f"({', '.join(['Tensor'] * results)})"
-    return torch.library.custom_op(
-        f"microexpr::{name}", function, mutates_args=(), schema=f"({arguments}) -> {returned}"
-    )
-
-
-_conv_op = _operator("order_conv", _conv_forward, _CONV, 1)
-_conv_backward_op = _operator("order_conv_backward", _conv_backward, f"Tensor grad, {_CONV}", 2)
-_scan_op = _operator("window_scan", _scan_forward, _SCAN, 1)
-_scan_backward_op = _operator("window_scan_backward", _scan_backward, f"Tensor grad, {_SCAN}", 7)
-
-
-def _conv_fake(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tensor:
-    w, tokens, d = x.shape
-    return x.new_empty((w, tokens, d) if summed else (w, len(orders), tokens, d))
-
-
-def _scan_fake(u: Tensor, *_: Tensor) -> Tensor:
-    return u.new_empty((u.shape[0], *u.shape[2:]))
-
-
-def _gradients_fake(_: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
-    """Gradients look like their arguments; the last ones (orders, summed) have none."""
-    values = (t for t in inputs if isinstance(t, Tensor) and t.is_floating_point())
-    return tuple(t.new_empty(t.shape) for t in values)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*(t for t in inputs if isinstance(t, Tensor)))
-    ctx.rest = [t for t in inputs if not isinstance(t, Tensor)]
-
-
-def _conv_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return (*_conv_backward_op(grad, *ctx.saved_tensors, *ctx.rest), None, None)
-
-
-def _scan_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return (*_scan_backward_op(grad, *ctx.saved_tensors), None)
-
-
-_conv_op.register_fake(_conv_fake)
-_scan_op.register_fake(_scan_fake)
-_conv_backward_op.register_fake(_gradients_fake)
-_scan_backward_op.register_fake(_gradients_fake)
-_conv_op.register_autograd(_conv_gradient, setup_context=_save)
-_scan_op.register_autograd(_scan_gradient, setup_context=_save)
+_conv_op, _scan_op = define("", _conv_forward, _conv_backward, _scan_forward, _scan_backward)

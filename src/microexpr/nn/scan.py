@@ -3,7 +3,11 @@
 - ``reference``: the plain recurrence of the published code (`microexpr.nn.scan_reference`).
 - ``blocked``: plain torch with a hand-written backward; needs no compiler
   (`microexpr.nn.scan_blocked`).
-- ``native``: compiled kernels (`microexpr.nn.native`), where they are installed.
+- ``native``: compiled kernels for the CPU (`microexpr.nn.native`), where they are installed.
+- ``triton``: kernels for a GPU (`microexpr.nn.scan_triton`), where Triton and a GPU are.
+
+- ``graph``: the recurrence as one node of an exported graph (`microexpr.nn.scan_graph`); taken
+  only where it is asked for.
 
 ``auto`` takes the fastest that can serve the tensors at hand and logs its choice once.
 
@@ -15,7 +19,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,11 +29,22 @@ import torch
 from torch import Tensor
 
 from microexpr.errors import UserError, suggest
-from microexpr.nn import scan_blocked, scan_reference
 
 _log = logging.getLogger(__name__)
 _default: ContextVar[str] = ContextVar("scan_backend", default="auto")
 _HALVES = (torch.float16, torch.bfloat16)
+_MODULES = {
+    "reference": "microexpr.nn.scan_reference",
+    "blocked": "microexpr.nn.scan_blocked",
+    "native": "microexpr.nn.native",
+    "triton": "microexpr.nn.scan_triton",
+    "graph": "microexpr.nn.scan_graph",
+}
+_loaded: dict[str, ModuleType] = {}
+_KERNELS = {  # device -> compiled kernels, and the dtypes they read and write themselves
+    "cpu": ("native", (torch.float32,)),
+    "cuda": ("triton", (torch.float32, *_HALVES)),
+}
 
 
 def order_conv(
@@ -55,10 +69,10 @@ def order_conv(
         ValueError: Shapes that do not fit together.
     """
     _check_orders(orders, x.shape[1])
-    if weight.shape not in {(len(orders), x.shape[2], 3), (1, x.shape[2], 3)}:
+    if tuple(weight.shape) not in [(len(orders), x.shape[2], 3), (1, x.shape[2], 3)]:
         raise ValueError(f"weight {tuple(weight.shape)} does not fit x {tuple(x.shape)}")
-    full, rest = _full(x), _full(weight)
-    out: Tensor = _implementation(backend, full).order_conv(full, rest, orders, summed)
+    module, values = _implementation(backend, x, weight)
+    out: Tensor = module.order_conv(*values, orders, summed)
     return out.to(x.dtype)
 
 
@@ -100,19 +114,22 @@ def window_scan(
         ValueError: Shapes that do not fit together.
     """
     _check_scan(u, dt, A, B, C, D, dt_bias, orders)
-    values = tuple(_full(value) for value in (u, dt, A, B, C, D, dt_bias))
-    out: Tensor = _implementation(backend, values[0]).window_scan(*values, orders)
+    module, values = _implementation(backend, u, dt, A, B, C, D, dt_bias)
+    out: Tensor = module.window_scan(*values, orders)
     return out.to(u.dtype)
 
 
-def backends() -> list[str]:
-    """The backends that work here, slowest first."""
-    return ["reference", "blocked", *(["native"] if _native() else [])]
+def backends(device: str = "cpu") -> list[str]:
+    """The backends that work here for tensors on a type of device, slowest first."""
+    name, _ = _KERNELS.get(device, ("", ()))
+    return ["reference", "blocked", *([name] if name and _usable(name) else [])]
 
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Within the block, what ``backend="auto"`` means.
+
+    A net that `torch.compile` made keeps the backend of its first call.
 
     Raises:
         UserError: Unknown backend, or one that does not work here.
@@ -126,38 +143,45 @@ def use_backend(name: str) -> Iterator[None]:
         _default.reset(token)
 
 
-def _implementation(backend: str, x: Tensor) -> ModuleType:
-    """The module that serves tensors like x."""
+def _implementation(backend: str, *values: Tensor) -> tuple[ModuleType, tuple[Tensor, ...]]:
+    """The module that serves tensors like the first one, and the tensors as it takes them."""
+    device, dtype = values[0].device.type, values[0].dtype
+    name = _choose(backend, device, dtype)
+    kernels, dtypes = _KERNELS.get(device, ("", ()))
+    if name != kernels or dtype not in dtypes:
+        values = tuple(map(_full, values))
+    return _loaded[name], values
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _choose(backend: str, device: str, dtype: torch.dtype) -> str:
+    """The backend that serves tensors of a type on a type of device."""
+    kernels, dtypes = _KERNELS.get(device, ("", ()))
+    serves = (torch.float32 if dtype in _HALVES else dtype) in dtypes and _usable(kernels)
     name = _default.get() if backend == "auto" else backend
-    native = _native()
-    serves = native is not None and x.device.type == "cpu" and x.dtype == torch.float32
     if name == "auto":
-        name = "native" if serves else "blocked"
-        _announce(name, x.device.type, str(x.dtype))
+        name = kernels if serves else "blocked"
+        _announce(name, device, str(dtype))
     _check_backend(name)
-    if name == "native":
-        if native is None or not serves:
-            raise UserError(
-                f"the native scan serves float32 on the CPU, not {x.dtype} on {x.device.type}: "
-                "take backend 'blocked'"
-            )
-        return native
-    return scan_reference if name == "reference" else scan_blocked
+    if name in ("native", "triton") and not (serves and name == kernels):
+        raise UserError(
+            f"the {name} scan does not serve {dtype} on {device}: take backend 'blocked'"
+        )
+    return name
 
 
 def _check_backend(name: str) -> None:
-    if name not in backends():
-        raise UserError(f"unknown or unusable scan backend '{name}': {suggest(name, backends())}")
+    if name not in _MODULES or not _usable(name):
+        known = [name for name in _MODULES if _usable(name)]
+        raise UserError(f"unknown or unusable scan backend '{name}': {suggest(name, known)}")
 
 
 @functools.cache
-def _native() -> ModuleType | None:
-    """The compiled kernels; None where they are not installed or cannot run."""
-    if importlib.util.find_spec("microexpr.nn.native") is None:
-        return None
-    module = importlib.import_module("microexpr.nn.native")
-    available: Callable[[], bool] = module.available
-    return module if available() else None
+def _usable(name: str) -> bool:
+    """Whether a backend is installed and can run here; imports it."""
+    _loaded[name] = importlib.import_module(_MODULES[name])
+    available: Callable[[], bool] | None = getattr(_loaded[name], "available", None)
+    return available is None or available()
 
 
 @functools.cache
@@ -191,15 +215,15 @@ def _check_scan(
     w, k, tokens, d = u.shape
     n = A.shape[-1]
     _check_orders(orders, tokens)
-    per_state, per_channel = {(w, k, tokens, n)}, {(k, d), (1, d)}
-    wanted: dict[str, tuple[Tensor, set[tuple[int, ...]]]] = {
-        "dt": (dt, {(w, k, tokens, d)}),
-        "A": (A, {(k, d, n), (1, d, n)}),
-        "B": (B, {*per_state}),
-        "C": (C, {*per_state}),
-        "D": (D, {*per_channel}),
-        "dt_bias": (dt_bias, {*per_channel}),
-        "orders": (orders, {(k, tokens)}),
+    per_channel = [(k, d), (1, d)]  # lists: the sizes of a graph under way cannot be hashed
+    wanted: dict[str, tuple[Tensor, list[tuple[int, ...]]]] = {
+        "dt": (dt, [(w, k, tokens, d)]),
+        "A": (A, [(k, d, n), (1, d, n)]),
+        "B": (B, [(w, k, tokens, n)]),
+        "C": (C, [(w, k, tokens, n)]),
+        "D": (D, [*per_channel]),
+        "dt_bias": (dt_bias, [*per_channel]),
+        "orders": (orders, [(k, tokens)]),
     }
     for name, (value, shapes) in wanted.items():
         if tuple(value.shape) not in shapes:

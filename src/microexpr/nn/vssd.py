@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from microexpr.errors import UserError
-from microexpr.nn.dense import Dense, dense
+from microexpr.nn.dense import Pointwise
 from microexpr.nn.layers import DropPath, Mlp
 from microexpr.nn.sparse import (
     View,
@@ -79,17 +79,14 @@ class ConvNorm(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inside, outside, kernel, stride, kernel // 2, 1, groups, bias)
+        kind = Pointwise if kernel == 1 else nn.Conv2d
+        self.conv = kind(inside, outside, kernel, stride, kernel // 2, 1, groups, bias)
         self.norm = nn.BatchNorm2d(outside) if norm else None
         self.act = nn.ReLU(inplace=True) if act else None
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, inside, h, w)`` -> ``(b, outside, ceil(h / stride), ceil(w / stride))``."""
-        if self.conv.kernel_size == (1, 1):
-            by_token = dense(x.permute(0, 2, 3, 1), self.conv.weight.flatten(1), self.conv.bias)
-            out = by_token.permute(0, 3, 1, 2)
-        else:
-            out = self.conv(x)
+        out: Tensor = self.conv(x)
         out = out if self.norm is None else self.norm(out)
         return out if self.act is None else self.act(out)
 
@@ -163,7 +160,7 @@ class MapBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.cpe2 = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = Mlp(dim, mlp_ratio, 0.0, Dense)
+        self.mlp = Mlp(dim, mlp_ratio, 0.0)
 
     def forward(self, x: Tensor, view: View) -> Tensor:
         """``(b, n, dim)`` -> ``(b, n, dim)``, the tokens that `view` shows."""

@@ -92,7 +92,8 @@ def windows_of(x: Tensor, region: Region) -> Tensor:
 
 def join(windows: list[Tensor], batch: int) -> Tensor:
     """The reverse of `windows_of` over all regions: ``(b, tokens, c)`` in window order."""
-    return torch.cat([w.reshape(batch, -1, w.shape[2]) for w in windows], dim=1)
+    pieces = [w.reshape(batch, -1, w.shape[2]) for w in windows]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
 
 def _bands(side: int, window: int) -> list[tuple[int, int]]:

@@ -22,6 +22,7 @@ from microexpr.template import LANDMARKS, from_mesh
 from microexpr.video import VideoInfo, frames
 
 SIZE = 128  # pixels of the aligned face; more made spotting no better on synthetic films
+UNIT = SIZE / (FACE.right - FACE.left)  # pixels of it between the eye centres
 CELL = 4  # pixels of the cells over which flow is averaged
 SEGMENT = 1.5  # seconds that share a reference
 SAMPLES = 11  # frames of a segment from which its reference is made
@@ -150,17 +151,37 @@ def _windows(found: Track) -> Array:
 
 
 def _measured(crops: list[Grey], windows: Array, method: str) -> tuple[Array, Array]:
-    """Displacement of the regions ``(crops, regions, 2)`` and of the head ``(crops, 2)``, IOD."""
-    cells = SIZE // CELL
+    """Displacement of the regions ``(crops, regions, 2)`` and of the head ``(crops, 2)``, IOD.
+
+    The head's motion is taken out of the pictures, then what is left of it out of the flow. Once
+    is not enough: flow falls short on smooth skin, so a head that nods (or an alignment that gives
+    way when the lids close) would look like a chin that moves against the nose.
+    """
     chosen = np.linspace(0, len(crops) - 1, SAMPLES).round().astype(int)
     reference = np.median([crops[i] for i in chosen], axis=0).astype(np.uint8)
-    flow = FLOWS[method]
+    rough = rigid_motion(_fields(reference, crops, method))
+    still = [_put_back(crop, field) for crop, field in zip(crops, rough, strict=True)]
+    coarse = _fields(reference, still, method)
+    rest = rigid_motion(coarse)
+    own = np.matmul(windows, (coarse - rest).reshape(len(crops), -1, 2))
+    row = int(-FACE.top / (FACE.bottom - FACE.top) * coarse.shape[1])
+    return own, (rough + rest)[:, row, coarse.shape[2] // 2]
+
+
+def _fields(reference: Grey, crops: list[Grey], method: str) -> Array:
+    """Flow from the reference to each crop by cells, ``(crops, cells, cells, 2)`` IOD."""
+    flow, cells = FLOWS[method], SIZE // CELL
     fields = [
         cv2.resize(flow(reference, crop), (cells, cells), interpolation=cv2.INTER_AREA)
         for crop in crops
     ]
-    coarse = np.array(fields, np.float32) / np.float32(SIZE / (FACE.right - FACE.left))
-    rigid = rigid_motion(coarse)
-    own = np.matmul(windows, (coarse - rigid).reshape(len(crops), -1, 2))
-    row = int(-FACE.top / (FACE.bottom - FACE.top) * cells)
-    return own, rigid[:, row, cells // 2]
+    return np.array(fields, np.float32) / np.float32(UNIT)
+
+
+def _put_back(crop: Grey, field: Array) -> Grey:
+    """A face with a motion ``(cells, cells, 2)`` IOD undone."""
+    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    moved = cv2.resize(field, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR) * np.float32(UNIT)
+    source = x + moved[..., 0], y + moved[..., 1]
+    back = cv2.remap(crop, *source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(back, np.uint8)

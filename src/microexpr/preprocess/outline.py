@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ DIP = 0.4  # share of the peak below which a turn of the curve ends a movement a
 TURN = 0.1  # seconds without a lower value that make a turn
 FLANK = 0.4  # seconds before and after a movement that tell its zero
 GAP = 0.03  # seconds left out between the movement and its flanks
+NEAR_TOP = 0.5  # standard deviations of the noise by which the apex may lie below the top
 
 Array = NDArray[np.float32]
 
@@ -23,9 +24,9 @@ class Bump:
 
     Attributes:
         onset: Where it begins.
-        apex: Where it is greatest.
+        apex: Where it has come to its top: the first place that is as high but for the noise.
         offset: Where it ends; the last index where the curve ends first.
-        height: At the apex over the zero around it, in the curve's unit.
+        height: At the top over the zero around it, in the curve's unit.
         complete: Whether it ends before the curve does.
     """
 
@@ -43,6 +44,10 @@ def outline(curve: Array, peak: int, rest: tuple[int, int], fps: float) -> Bump 
     the one after it; each time the ends are found anew. A bump longer than a second keeps the first
     zero: its flanks tell little about it.
 
+    The apex is the end of the rise, not the middle of the top. A compressed film lags behind the
+    face, repeating what it showed until that is wrong enough to be worth its bits: it reaches the
+    top about when the face does, and then stays there while the face already goes back.
+
     Args:
         curve: ``(frames,)``; the bump goes upwards.
         peak: An index near its top.
@@ -53,17 +58,34 @@ def outline(curve: Array, peak: int, rest: tuple[int, int], fps: float) -> Bump 
         The bump; None where the curve is not above zero at `peak`, or does not come back within
         `LONGEST` seconds.
     """
-    flank, gap = round(FLANK * fps), max(1, round(GAP * fps))
-    bump = _between_feet(curve - level(curve, *rest), peak, fps)
+    above = curve - level(curve, *rest)
+    bump = _between_feet(above, peak, fps)
     for _ in range(2):
         if bump is None or not bump.complete or bump.offset - bump.onset > fps:
             break
-        onset, offset = bump.onset, bump.offset
-        before = level(curve, onset - gap - flank, onset - gap)
-        after = level(curve, offset + gap, offset + gap + flank)
-        zero = np.interp(np.arange(len(curve)), [onset, offset], [before, after])
-        bump = _between_feet(curve - zero, bump.apex, fps)
-    return bump
+        before, after = (level(curve, *flank) for flank in _flanks(bump, fps))
+        zero = np.interp(np.arange(len(curve)), [bump.onset, bump.offset], [before, after])
+        above = curve - zero
+        bump = _between_feet(above, bump.apex, fps)
+    if bump is None:
+        return None
+    near = bump.height - NEAR_TOP * _noise(curve, bump, fps)
+    rise = above[bump.onset : bump.apex + 1]
+    return replace(bump, apex=bump.onset + int((rise >= near).argmax()))
+
+
+def _flanks(bump: Bump, fps: float) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First index, and one past the last, of the stretch before a bump and of the one after it."""
+    flank, gap = round(FLANK * fps), max(1, round(GAP * fps))
+    before, after = bump.onset - gap, bump.offset + gap
+    return (before - flank, before), (after, after + flank)
+
+
+def _noise(curve: Array, bump: Bump, fps: float) -> float:
+    """Standard deviation of a curve about the levels of its flanks, by the median deviation."""
+    parts = [curve[max(first, 0) : max(stop, 0)] for first, stop in _flanks(bump, fps)]
+    around = [part - np.median(part) for part in parts if len(part)]
+    return 1.4826 * float(np.median(np.abs(np.concatenate(around)))) if around else 0.0
 
 
 def level(curve: Array, first: int, stop: int) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from microexpr.errors import UserError
 from microexpr.preprocess.curves import (
+    SLOW,
     STEP,
     Mask,
     Stretch,
@@ -32,7 +33,7 @@ from microexpr.preprocess.outline import FLANK, Bump, outline
 SHORTEST, LONGEST_MICRO = 0.04, 0.5  # seconds
 THRESHOLD = 6.5  # activity, in standard deviations of the noise, from which a peak is an event
 LEAST = 1.8e-3  # IOD: displacement below which nothing is a movement
-LEAST_MACRO = 1e-2  # the same for a macro-expression: slower, so less sure
+LEAST_MACRO = 1e-2  # the same for one of a second or longer
 SLOWEST = 4.0  # steps in which a macro-expression must have risen
 AFTER_POSTURE = 0.5  # seconds around a change that does not return in which nothing is spotted
 RATE_ADVISED, RATE_NEEDED = 60.0, 12.0  # frames a second
@@ -208,10 +209,16 @@ def _short(
         bump = outline(curve, peak, rest, part.fps)
         if bump is None or busy[bump.onset : bump.offset + 1].any():
             continue
-        least = LEAST if _is_short(bump, part.fps) else LEAST_MACRO
-        if (_length(bump) + 1) / part.fps >= SHORTEST and bump.height >= least:
+        long_enough = (_length(bump) + 1) / part.fps >= SHORTEST
+        if long_enough and bump.height >= _least(bump, part.fps):
             busy[bump.onset : bump.offset + 1] = True
             yield bump, float(level[peak])
+
+
+def _least(bump: Bump, fps: float) -> float:
+    """The displacement below which a bump is no movement; the longer it lasts, the less sure."""
+    seconds = (_length(bump) - 1) / fps if bump.complete else SLOW
+    return float(np.interp(seconds, (LONGEST_MICRO, SLOW), (LEAST, LEAST_MACRO)))
 
 
 def _event(kind: str, part: Stretch, bump: Bump, score: float, motion: Motion) -> Event:

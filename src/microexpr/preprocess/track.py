@@ -109,10 +109,6 @@ class Tracker:
         """All at the first look; then one at a time, for a search through many empty pictures."""
         return BORDERS if self._looks == 1 else (BORDERS[self._looks % len(BORDERS)],)
 
-    def _keep(self, found: Mesh) -> Mesh:
-        self._last = found.points
-        return found
-
     def _choose(self, boxes: list[Box]) -> Box | None:
         """The face nearest to where it was; before it was ever seen, the one that was asked for.
 
@@ -148,7 +144,8 @@ def track(models: FaceModels, video: VideoInfo, face: int = 0) -> Track:
     tracker = Tracker(models, face)
     looks = [_look(tracker, frame) for frame in frames(video, step=max(1, round(video.fps / RATE)))]
     if 0 < tracker.faces <= face:
-        raise UserError(f"{video.path} shows at most {tracker.faces} faces; there is no {face}")
+        most = f"{tracker.faces} face{'' if tracker.faces == 1 else 's'} at once"
+        raise UserError(f"{video.path} shows at most {most}; counted from 0, there is no {face}")
     return assemble(looks, tracker.faces)
 
 

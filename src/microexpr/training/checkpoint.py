@@ -40,8 +40,13 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Args:
         path: Ends in ``.safetensors``.
         checkpoint: The model's settings, `eats` and weights are written with it.
+
+    Raises:
+        UserError: The model was made by `Classifier.deploy`.
     """
     model = checkpoint.model
+    if model.deployed:
+        raise UserError("a deployed model is not saved: save the model it was made of")
     about = {
         "format": _FORMAT,
         "model": checkpoint.name,
