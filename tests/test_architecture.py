@@ -44,6 +44,7 @@ FLOORS = {
     "app": 5,
     "demo": 5,
     "doctor": 5,
+    "speed": 5,
     "cli": 6,
     "__main__": 7,
 }

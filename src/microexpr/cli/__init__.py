@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
-from microexpr.cli.data import doctor, prepare
+from microexpr.cli.data import prepare
 from microexpr.cli.experiments import compare, report, run, train
 from microexpr.cli.lists import datasets, models, protocols
+from microexpr.cli.machine import bench, doctor
 from microexpr.cli.videos import analyze, demo
 from microexpr.errors import UserError
 
@@ -30,6 +31,7 @@ COMMANDS = (
     analyze,
     prepare,
     doctor,
+    bench,
     demo,
 )
 """In the order in which `microexpr --help` names them."""

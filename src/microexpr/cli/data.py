@@ -1,4 +1,4 @@
-"""A data set on disk: turned into flow, and looked over."""
+"""A data set on disk, turned into flow."""
 
 from __future__ import annotations
 
@@ -32,23 +32,4 @@ def prepare(
         done = prepare_dataset(dataset, root, out, wants or [], setting or [], sheet, jobs, watch)
     print(json.dumps(done, indent=2) if as_json else summary(done))
     if done["failed"]:
-        raise typer.Exit(1)
-
-
-def doctor(
-    dataset: Annotated[str | None, typer.Argument(help="Name of a data set.")] = None,
-    root: Annotated[Path | None, typer.Argument(help="Its folder.")] = None,
-    setting: DataSettings = None,
-    as_json: Json = False,
-) -> None:
-    """Say what is installed and works; for a data set's folder, what is there and what is not."""
-    from dataclasses import asdict
-
-    from microexpr.doctor import examine, render, worst
-
-    found = examine(dataset, root, setting or [])
-    print(
-        json.dumps([asdict(finding) for finding in found], indent=2) if as_json else render(found)
-    )
-    if worst(found) == "wrong":
         raise typer.Exit(1)

@@ -38,7 +38,7 @@ def measure(
         parts: Keys of `PARTS`; none: all of them.
         quick: Small shapes and nets alone.
         rounds: How many times every rival has its turn; at least 1.
-        watch: Called as ``(what, done, of)`` after each part.
+        watch: Called as ``(what, done, of)`` before and after each part.
 
     Raises:
         UserError: An unknown part, or fewer rounds than one.
@@ -52,9 +52,9 @@ def measure(
     figures: list[Figure] = []
     with threads(1):
         kept = keep_memory()
-        for i, part in enumerate(chosen):
-            watch(part, i, len(chosen))
+        for part in chosen:
+            watch(part, 0, 1)
             figures += PARTS[part](quick, rounds)
-        watch("all", len(chosen), len(chosen))
+            watch(part, 1, 1)
     settings = {"rounds": rounds, "quick": quick, "memory kept": kept}
     return Measured(machine(), settings, tuple(figures))

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from microexpr.errors import UserError
 from microexpr.files import write_text
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 HEADS = ("figure", "measured", "target", "margin", "from")
 
@@ -108,6 +111,24 @@ def markdown(measured: Measured) -> str:
     about = ", ".join(f"{key} {value}" for key, value in measured.machine.items())
     how = ", ".join(f"{key} {value}" for key, value in measured.settings.items())
     return "\n\n".join([*parts, f"Machine: {about}. Run: {how}."]) + "\n"
+
+
+def render(measured: Measured) -> Group:
+    """All tables for the terminal, and below them the machine and what was missed."""
+    from rich.console import Group
+    from rich.table import Table
+
+    tables = []
+    for name, figures in by_table(measured.figures):
+        table = Table(title=name, box=None, pad_edge=False, title_justify="left")
+        for head in HEADS:
+            table.add_column(head, justify="left" if head in ("figure", "from") else "right")
+        for figure in figures:
+            table.add_row(*cells(figure))
+        tables.append(table)
+    late = missed(measured.figures)
+    ending = f"{len(late)} targets missed" if late else "every target reached"
+    return Group(*tables, ", ".join(f"{k} {v}" for k, v in measured.machine.items()), ending)
 
 
 def write_measured(measured: Measured, path: Path) -> None:

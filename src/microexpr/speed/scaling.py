@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ BATCHES = (1, 2, 4, 8, 16, 32)
 IMAGES = (56, 112, 168, 224)
 PAIRS = 4
 MEMORY = (("tiny", "inference"), ("tiny", "training"), ("base", "inference"))
-MIB = 2**20
+STATUS = Path("/proc/self/status")
 
 
 @torch.no_grad()
@@ -64,11 +64,12 @@ def _threads(quick: bool, rounds: int) -> Iterator[Figure]:
     orders = scan_orders(("a", "b", "c", "d"), SIDE, SIDE)
     values = scan_values(*shape, len(orders))
     scan: Callable[..., object] = window_scan
-    net = merba(SIZE if quick else "base")
+    size = SIZE if quick else "base"
+    net = merba(size)
     x = pictures(net, BATCH)
     work: dict[str, Callable[[int], object]] = {
         f"{stage} scan": lambda n: scan(*values, orders),
-        f"{type(net).__name__} {net.eats.size}, inference of {BATCH}": lambda n: net(x),
+        f"MERba-{size} {net.eats.size}, inference of {BATCH}": lambda n: net(x),
     }
     if native_available():
         first, second = (np.stack([frame] * PAIRS) for frame in pair(224, 1.5, 0))
@@ -76,9 +77,11 @@ def _threads(quick: bool, rounds: int) -> Iterator[Figure]:
         work[f"native TV-L1, 224 x 224, {PAIRS} pairs"] = lambda n: tvl1_pairs(first, second, n)
     for what, call in work.items():
         times = interleaved(
-            {f"{n} threads": partial(_on, n, call) for n in (1, many)}, rounds, time.perf_counter
+            {"1 thread": partial(_on, 1, call), f"{many} threads": partial(_on, many, call)},
+            rounds,
+            time.perf_counter,
         )
-        ratio = times["1 threads"] / times[f"{many} threads"]
+        ratio = times["1 thread"] / times[f"{many} threads"]
         yield Figure(
             "threads", f"{what}: 1 thread over {many}, by the clock", ratio, "x", times=times
         )
@@ -91,7 +94,7 @@ def _on(count: int, call: Callable[[int], object]) -> None:
 
 def memory_figures(quick: bool, rounds: int) -> Iterator[Figure]:
     """The most memory at any time that a net adds to its process, by scan backend."""
-    if sys.platform == "win32":
+    if not STATUS.exists():
         return
     there = [name for name in ("reference", "blocked", "native") if name in backends()]
     for size, what in MEMORY[:2] if quick else MEMORY:
@@ -103,16 +106,19 @@ def memory_figures(quick: bool, rounds: int) -> Iterator[Figure]:
 
 
 def peak(size: str, what: str, backend: str) -> float:
-    """MiB by which the largest size of this process grows; for a process of its own."""
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
+    """MiB by which the largest size of this process grows; for a new process, on Linux."""
     torch.set_num_threads(1)
     net = merba(size)
     x, y = pictures(net, BATCH), torch.arange(BATCH) % CLASSES
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _largest()
     with use_backend(backend), torch.set_grad_enabled(what == "training"):
         out = net(x)
         if what == "training":
             torch.autograd.backward(nn.functional.cross_entropy(out, y))
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit / MIB
+    return _largest() - before
+
+
+def _largest() -> float:
+    """MiB that this program held at most, so far (`getrusage` counts its parent's, too)."""
+    lines = STATUS.read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

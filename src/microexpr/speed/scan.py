@@ -120,12 +120,8 @@ def _times(
         times = interleaved({**calls, **reading}, rounds)
         scan = forward is not None
         bounds = {"native": forward if way == "forward" else BOTH, "blocked": FALLBACK[way]}
-        for slow, fast in (
-            ("reference", "native"),
-            ("unbind", "native"),
-            ("reference", "blocked"),
-            ("native", "reading"),
-        ):
+        pairs = [("reference", "native"), ("unbind", "native"), ("reference", "blocked")]
+        for slow, fast in pairs + [("native", "reading")] * (way == "forward"):
             if slow in times and fast in times:
                 least = bounds.get(fast) if scan and slow == "reference" else None
                 yield _ratio(
