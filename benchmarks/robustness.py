@@ -12,6 +12,9 @@ alignment, flow from onset to apex, the model. Disturbed is one thing at a time,
 - fps: the camera's rate, key frames being the nearest ones;
 - crf: compression by H.264; 0 is without loss.
 
+Films and the default model's training fields come from one anatomy of action units, so the level of
+a curve is that of an easy test; what it is good for is where it falls.
+
 One line of JSON for each film is kept in ``runs/robustness``, so that a run that was stopped goes
 on. (After a change of the program, remove that folder.) ``curves.csv`` and a picture for each
 disturbance go to ``--out``; intervals resample films.
@@ -61,8 +64,8 @@ EMOTIONS = {
 }
 BASE = {"onset": 0, "apex": 0, "fps": 200, "crf": 23}
 PLACES: dict[str, tuple[int, ...]] = {
-    "onset": (-16, -8, -4, -2, 0, 2, 4, 8, 16),
-    "apex": (-16, -8, -4, -2, 0, 2, 4, 8, 16),
+    "onset": (-32, -16, -8, -4, 0, 4, 8, 16, 32),
+    "apex": (-32, -16, -8, -4, 0, 4, 8, 16, 32),
     "fps": (25, 30, 50, 60, 100, 200),
     "crf": (0, 18, 23, 28, 33, 38, 43),
 }

@@ -5,7 +5,8 @@ What stands in a document between one of these lines and ``<!-- end -->`` is mad
 ``<!-- table: RUN RUN ... -->``  the comparison of those folders of ``benchmarks/results``, the
 first being the one compared to; ``<!-- grid: NAME ... -->``  the table of each grid of that name;
 ``<!-- honesty: NAME ... -->``  the columns of those runs of ``benchmarks/honesty``, and their
-picture. Runs that are not committed yet are left out.
+picture; ``<!-- speed: NAME ... -->``  the figures of those runs of ``benchmarks/speed``. Runs that
+are not committed yet are left out.
 
     python benchmarks/tables.py            writes them
     python benchmarks/tables.py --check    exits with 1 if a document is not current
@@ -27,6 +28,7 @@ from microexpr.evaluation.report import (
     honesty_to_markdown,
 )
 from microexpr.files import write_text
+from microexpr.speed.figures import markdown, read_measured
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -58,10 +60,17 @@ def honesty_table(names: list[str]) -> str:
     return f"{honesty_to_markdown(rows)}\n{link}\n" if rows else NONE_YET
 
 
+def speed_tables(names: list[str]) -> str:
+    """Measured figures beside their targets."""
+    files = [BENCHMARKS / "results" / "speed" / f"{name}.json" for name in names]
+    return "\n".join(markdown(read_measured(file)) for file in files if file.exists()) or NONE_YET
+
+
 KINDS: dict[str, Callable[[list[str]], str]] = {
     "table": comparison_table,
     "grid": grid_tables,
     "honesty": honesty_table,
+    "speed": speed_tables,
 }
 
 

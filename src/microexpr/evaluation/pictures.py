@@ -191,7 +191,7 @@ def draw_curves(
     if chance is not None:
         axes.axhline(chance, color=INK, lw=1.0, ls=(0, (4, 3)), zorder=1)
     axes.set_xticks(x, [f"{place:g}".replace("-", "−") for place in places])
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.03)
     axes.grid(axis="y", color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel(axis, fontsize=10, color=INK)

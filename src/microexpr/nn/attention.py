@@ -44,7 +44,7 @@ class Attention(nn.Module):
         if self.regions is None:
             mixed = self._mix(qkv)
         else:
-            mixed = join([self._mix(windows_of(qkv, r)) for r in self.regions], len(x))
+            mixed = join([self._mix(windows_of(qkv, r)) for r in self.regions], x.shape[0])
         out: Tensor = self.proj_drop(self.proj(mixed))
         return out
 

@@ -74,7 +74,7 @@ class Mixer(nn.Module):
         """``(b, tokens, dim)`` in window order -> the same."""
         xz = self.in_proj(x)
         mixed = [self._mix(windows_of(xz, r), i) for i, r in enumerate(self.regions)]
-        out: Tensor = self.out_proj(join(mixed, len(x)))
+        out: Tensor = self.out_proj(join(mixed, x.shape[0]))
         return out
 
     def _mix(self, xz: Tensor, region: int) -> Tensor:
@@ -142,7 +142,7 @@ class ConvMixer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(b, tokens, dim)`` in window order -> the same."""
         xz = self.in_proj(x)
-        out: Tensor = self.out_proj(join([self._mix(xz, r) for r in self.regions], len(x)))
+        out: Tensor = self.out_proj(join([self._mix(xz, r) for r in self.regions], x.shape[0]))
         return out
 
     def _mix(self, xz: Tensor, region: Region) -> Tensor:

@@ -1,7 +1,8 @@
 """How fast this package is on the machine at hand: ratios measured in one interleaved run.
 
 One thread and its processor time, medians, every rival in turn; only the figures on threads are by
-the clock.
+the clock. Memory is handled as any Python program's is (`microexpr.jobs.keep_memory`, which workers
+of a training call, would speed up the reference most).
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from microexpr.errors import UserError, suggest
-from microexpr.jobs import keep_memory
 from microexpr.speed.figures import Figure, Measured
 from microexpr.speed.flow import flow_figures
 from microexpr.speed.nets import net_figures
@@ -51,10 +51,9 @@ def measure(
     chosen = [part for part in PARTS if part in parts or not parts]
     figures: list[Figure] = []
     with threads(1):
-        kept = keep_memory()
         for part in chosen:
             watch(part, 0, 1)
             figures += PARTS[part](quick, rounds)
             watch(part, 1, 1)
-    settings = {"rounds": rounds, "quick": quick, "memory kept": kept}
+    settings = {"rounds": rounds, "quick": quick}
     return Measured(machine(), settings, tuple(figures))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,15 +95,16 @@ def _number(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
-def by_table(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
+def by_table(figures: Sequence[Figure]) -> dict[str, list[Figure]]:
     """The tables in order, each with its figures."""
-    return [(name, list(group)) for name, group in groupby(figures, lambda f: f.table)]
+    names = dict.fromkeys(figure.table for figure in figures)
+    return {name: [figure for figure in figures if figure.table == name] for name in names}
 
 
 def markdown(measured: Measured) -> str:
     """All tables, and below them the machine."""
     parts = []
-    for name, figures in by_table(measured.figures):
+    for name, figures in by_table(measured.figures).items():
         lines = [f"**{name}**", "", f"| {' | '.join(HEADS)} |", "|---|--:|--:|--:|---|"]
         lines += [f"| {' | '.join(cells(figure))} |" for figure in figures]
         parts.append("\n".join(lines))
@@ -119,7 +119,7 @@ def render(measured: Measured) -> Group:
     from rich.table import Table
 
     tables = []
-    for name, figures in by_table(measured.figures):
+    for name, figures in by_table(measured.figures).items():
         table = Table(title=name, box=None, pad_edge=False, title_justify="left")
         for head in HEADS:
             table.add_column(head, justify="left" if head in ("figure", "from") else "right")

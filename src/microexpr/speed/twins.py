@@ -32,7 +32,7 @@ def gemm_twin(net: nn.Module) -> nn.Module:
     return _with_mixers(net, GemmMixer)
 
 
-def plain_twin(net: nn.Module) -> nn.Module:
+def plain_twin(net: nn.Module) -> Plain:
     """What a net with `Mixer` inside computes, the slow and obvious way."""
     return Plain(_with_mixers(net, PlainMixer))
 
