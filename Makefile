@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # With every core busy, OpenMP threads only wait for each other.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test lint check clean
+.PHONY: demo test lint check asan clean
 
 demo: $(READY)
 	$(BIN)/microexpr demo
@@ -22,6 +22,16 @@ lint: $(READY)
 check: $(READY) lint
 	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python -m pytest -q -n 2 -m slow
+
+# The native library under AddressSanitizer (GCC), in a copy of the package below build/.
+ASAN := build/asan
+asan: $(READY)
+	CXXFLAGS="-fsanitize=address -fno-omit-frame-pointer" LDFLAGS="-fsanitize=address" \
+		$(BIN)/python setup.py --quiet build --force --build-base $(ASAN) --build-lib $(ASAN)/lib
+	PYTHONPATH=$(ASAN)/lib ASAN_OPTIONS=detect_leaks=0 \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+		$(BIN)/python -m pytest -q -m '' tests/test_native.py tests/nn/test_native.py \
+		tests/preprocess/test_tvl1.py
 
 $(READY): pyproject.toml constraints.txt $(wildcard setup.py native/*)
 	$(PYTHON) -m venv $(VENV)

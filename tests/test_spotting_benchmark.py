@@ -125,31 +125,36 @@ def test_a_run_goes_on_where_it_was_stopped(
     assert bench.gather([plan], tmp_path / "kept.jsonl", 1) == [first]
 
 
-def test_the_committed_figures_are_those_of_their_films(bench: ModuleType) -> None:
-    told = json.loads((RESULTS / "figures.json").read_text(encoding="utf-8"))
+def committed(which: str) -> Any:
+    return json.loads((RESULTS / f"{which}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("which", "name"), [("first", "figures"), ("second", "second")])
+def test_the_committed_figures_are_those_of_their_films(
+    bench: ModuleType, which: str, name: str
+) -> None:
+    told = committed(name)
     rows = told.pop("by_film")
-    wanted = bench.plans(bench.SEEDS["first"], told["seconds"][0])
+    wanted = bench.plans(bench.SEEDS[which], told["seconds"][0])
     assert sorted(row["plan"]["seed"] for row in rows) == sorted(plan.seed for plan in wanted)
     assert all(row["plan"] in [asdict(plan) for plan in wanted] for row in rows)
     assert bench.summary(rows) == told
-    assert (RESULTS / "figures.md").read_text(encoding="utf-8") == bench.markdown(told)
+    assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") == bench.markdown(told)
 
 
-def test_the_films_are_hard(bench: ModuleType) -> None:
-    told = json.loads((RESULTS / "figures.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["figures", "second"])
+def test_the_promise_is_kept_on_hard_films(name: str) -> None:
+    told = committed(name)
     assert told["plain"]["f1"] < 0.5
-
-
-def test_the_promise_is_kept() -> None:
-    told = json.loads((RESULTS / "figures.json").read_text(encoding="utf-8"))
     assert told["all"]["f1"] >= 0.8
     assert told["fps"]["200"]["f1"] >= 0.8
     assert told["fps"]["200"]["apex_error_ms"] <= 20
     assert [film["false_alarms"] for film in told["without_events"]] == [0] * 5
 
 
-def test_the_documented_figures_are_the_committed_ones() -> None:
-    told = json.loads((RESULTS / "figures.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["figures", "second"])
+def test_the_documented_figures_are_the_committed_ones(name: str) -> None:
+    told = committed(name)
     page = (ROOT / "docs" / "video.md").read_text(encoding="utf-8")
     for row in (told["all"], told["plain"], *told["fps"].values()):
         counts = [str(row[key]) for key in ("true", "spotted", "matched")]

@@ -289,6 +289,34 @@ def test_a_wrong_argument_is_named(
         assert str(error.value).split(":")[0] in names
 
 
+OPERATORS = torch.ops.microexpr
+WRONG = {k: v for k, v in SPOILERS.items() if k not in ("list", "none", "sparse", "meta")}
+
+
+@pytest.mark.parametrize("spoiler", WRONG)
+def test_the_operators_themselves_refuse_what_kernels_cannot_take(spoiler: str) -> None:
+    """An exported program calls them without our functions around."""
+    conv, walks = conv_inputs(w=3, k=4, t=5, d=6)
+    scan, orders = scan_inputs(w=3, k=4, t=5, d=6)
+    grad = torch.randn(3, 5, 6)
+    calls = {
+        OPERATORS.order_conv: ([*conv, walks], [True]),
+        OPERATORS.order_conv_backward: ([grad, *conv, walks], [True]),
+        OPERATORS.window_scan: ([*scan, orders], []),
+        OPERATORS.window_scan_backward: ([grad, *scan, orders], []),
+    }
+    for operator, (right, rest) in calls.items():
+        operator(*right, *rest)
+        for i in range(len(right)):
+            arguments = [*right]
+            arguments[i] = WRONG[spoiler](arguments[i])
+            if spoiler == "wider" and i == 0 and operator is OPERATORS.order_conv:
+                continue  # any number of windows is right
+            with pytest.raises(UserError) as error:
+                operator(*arguments, *rest)
+            assert str(error.value).split(":")[0] in {*CONV_NAMES, *SCAN_NAMES, "grad"}
+
+
 @pytest.mark.parametrize("row", [[0, 1, 1], [0, 1, 3], [0, 1, -1], [2**40, 1, 0]])
 def test_an_order_that_is_no_permutation_is_refused(row: list[int]) -> None:
     orders = torch.tensor([[0, 1, 2], row])

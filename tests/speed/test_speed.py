@@ -74,8 +74,9 @@ def test_the_reference_by_unbind_is_the_reference() -> None:
 
 
 def test_targets_of_nets(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not any(f.most for f in figures("net").values())  # small pictures have no target
-    monkeypatch.setattr(nets, "WHOLE", 28)
+    assert not any(f.most for f in figures("net").values())  # narrow nets have no target
+    assert nets.JUDGED == ("base", "small")
+    monkeypatch.setattr(nets, "JUDGED", ("nano",))
     found = figures("net")
     name = "MERba-nano 28"
     assert {what: f.most for what, f in found.items() if f.most} == {

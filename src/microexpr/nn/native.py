@@ -172,4 +172,6 @@ def _empty(shape: Sequence[int]) -> Tensor:
     return torch.empty(shape, dtype=torch.float32)
 
 
-_conv_op, _scan_op = define("", _conv_forward, _conv_backward, _scan_forward, _scan_backward)
+_conv_op, _scan_op = define(
+    "", lambda: ("cpu",), _conv_forward, _conv_backward, _scan_forward, _scan_backward
+)

@@ -25,6 +25,7 @@ _SCAN = "Tensor u, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor D, Tensor dt_
 
 def define(
     prefix: str,
+    devices: Callable[[], Sequence[str]],
     conv: Callable[..., Tensor],
     conv_backward: Callable[..., tuple[Tensor, ...]],
     scan: Callable[..., Tensor],
@@ -34,19 +35,43 @@ def define(
 
     Args:
         prefix: Of the names.
+        devices: Types of device that serve, see `check_conv`.
         conv: ``(x, weight, orders, summed)`` -> result.
         conv_backward: ``(grad, x, weight, orders, summed)`` -> gradients of x and weight.
         scan: ``(u, dt, A, B, C, D, dt_bias, orders)`` -> result.
         scan_backward: ``(grad, u, ..., orders)`` -> gradients of the seven tensors before orders.
 
     Returns:
-        Both operators; they trust their arguments (`check_conv`, `check_scan`).
+        Both operators. They check their tensors, for an exported program calls them directly.
     """
-    conv_op = _operator(f"{prefix}order_conv", conv, _CONV, 1)
-    conv_grad = _operator(f"{prefix}order_conv_backward", conv_backward, f"Tensor grad, {_CONV}", 2)
-    scan_op = _operator(f"{prefix}window_scan", scan, _SCAN, 1)
+    good_conv: Callable[..., None] = check_conv
+    good_scan: Callable[..., None] = check_scan
+
+    def checked_conv(*values: Any) -> Tensor:
+        good_conv(*values[:3], devices())
+        return conv(*values)
+
+    def checked_conv_grad(grad: Tensor, *values: Any) -> tuple[Tensor, ...]:
+        good_conv(*values[:3], devices())
+        _check("grad", grad, _conv_shape(*values), values[0].device)
+        return conv_backward(grad, *values)
+
+    def checked_scan(*values: Tensor) -> Tensor:
+        good_scan(*values, devices=devices())
+        return scan(*values)
+
+    def checked_scan_grad(grad: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        good_scan(*values, devices=devices())
+        _check("grad", grad, _scan_shape(values[0]), values[0].device)
+        return scan_backward(grad, *values)
+
+    conv_op = _operator(f"{prefix}order_conv", checked_conv, _CONV, 1)
+    conv_grad = _operator(
+        f"{prefix}order_conv_backward", checked_conv_grad, f"Tensor grad, {_CONV}", 2
+    )
+    scan_op = _operator(f"{prefix}window_scan", checked_scan, _SCAN, 1)
     scan_grad = _operator(
-        f"{prefix}window_scan_backward", scan_backward, f"Tensor grad, {_SCAN}", 7
+        f"{prefix}window_scan_backward", checked_scan_grad, f"Tensor grad, {_SCAN}", 7
     )
 
     def conv_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -72,12 +97,20 @@ def _operator(name: str, function: Any, arguments: str, results: int) -> Any:
 
 
 def _conv_fake(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tensor:
-    w, tokens, d = x.shape
-    return x.new_empty((w, tokens, d) if summed else (w, len(orders), tokens, d))
+    return x.new_empty(_conv_shape(x, weight, orders, summed))
 
 
 def _scan_fake(u: Tensor, *_: Tensor) -> Tensor:
-    return u.new_empty((u.shape[0], *u.shape[2:]))
+    return u.new_empty(_scan_shape(u))
+
+
+def _conv_shape(x: Tensor, _: Tensor, orders: Tensor, summed: bool) -> tuple[int, ...]:
+    w, tokens, d = x.shape
+    return (w, tokens, d) if summed else (w, len(orders), tokens, d)
+
+
+def _scan_shape(u: Tensor) -> tuple[int, ...]:
+    return (u.shape[0], *u.shape[2:])
 
 
 def _gradients_fake(_: Tensor, *inputs: Any) -> tuple[Tensor, ...]:

@@ -279,4 +279,4 @@ def _power(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-_conv_op, _scan_op = define("triton_", _conv, _conv_backward, _scan, _scan_backward)
+_conv_op, _scan_op = define("triton_", _devices, _conv, _conv_backward, _scan, _scan_backward)
