@@ -38,6 +38,9 @@ def bench(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small shapes and nets alone.")] = False,
     rounds: Annotated[int, typer.Option(help="Turns of every rival; medians are taken.")] = 5,
+    keep_memory: Annotated[
+        bool, typer.Option("--keep-memory", help="Keep freed memory, as training does.")
+    ] = False,
     file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
 ) -> None:
     """Measure how fast everything is here, as ratios, beside the targets; some minutes.
@@ -50,7 +53,7 @@ def bench(
     from microexpr.speed.figures import missed, render, write_measured
 
     with Progress("bench") as watch:
-        measured = measure(part or [], quick, rounds, watch)
+        measured = measure(part or [], quick, rounds, keep_memory, watch)
     Console().print(render(measured))
     if file is not None:
         write_measured(measured, file)

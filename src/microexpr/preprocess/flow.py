@@ -85,6 +85,7 @@ def flow_backend(method: str, backend: str = "auto") -> str:
     """Names the program and version that `flow` uses: part of a cache key.
 
     TV-L1 differs between versions of OpenCV, and ours from OpenCV's by some thousandths of a pixel.
+    OpenCV is named beside ours, too, for it reads, turns grey and aligns the frames before.
 
     >>> flow_backend("dis").startswith("dis-opencv-")
     True
