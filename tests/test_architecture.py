@@ -41,6 +41,7 @@ FLOORS = {
     "training": 3,
     "evaluation": 4,
     "analysis": 4,
+    "export": 4,
     "app": 5,
     "demo": 5,
     "doctor": 5,

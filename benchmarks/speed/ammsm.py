@@ -42,6 +42,7 @@ PRODUCTS = {
     aten.baddbmm.default,
     aten.convolution.default,
     aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.mkldnn._linear_pointwise.default,
 }
 Layout = tuple[tuple[int, ...], tuple[int, ...]]
 

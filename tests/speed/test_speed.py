@@ -11,7 +11,7 @@ from microexpr.errors import UserError
 from microexpr.nn.orders import scan_orders
 from microexpr.nn.scan import window_scan
 from microexpr.preprocess.tvl1 import native_available
-from microexpr.speed import PARTS, flow, measure, nets, scaling, scan, timing
+from microexpr.speed import PARTS, flow, measure, nets, products, scaling, scan, timing
 from microexpr.speed.figures import Figure, margin
 
 KEPT = ("reference", "unbind", "blocked", "native")
@@ -101,6 +101,27 @@ def test_targets_of_the_flow() -> None:
     assert found[f"{still}: native from opencv"].value < 0.001
 
 
+def test_products_compute_the_same() -> None:
+    q, k, v = torch.randn(3, 2, 4, 5, 8)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(products.plain_attention(q, k, v), expected)
+
+
+def test_products_have_no_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "LINEAR", {"stage 4": (4, 8, 8)})
+    monkeypatch.setattr(products, "ATTENTION", {"stage 4": (1, 2, 4)})
+    found = figures("products")
+    assert {*found} == {
+        f"stage 4 {what}, {way}: {over}"
+        for what, over in (
+            ("linear and GELU", "MKL over oneDNN"),
+            ("attention of 4 tokens", "products over one kernel"),
+        )
+        for way in ("forward", "forward + backward")
+    }
+    assert all(margin(figure) is None for figure in found.values())
+
+
 def test_scaling_names_batch_picture_and_threads() -> None:
     found = figures("scaling")
     assert found["MERba-nano 28: a picture of a batch of 1 over one alone"].value == 1
@@ -123,4 +144,4 @@ def test_parts_and_rounds_are_checked() -> None:
         measure(["scam"], True, 1)
     with pytest.raises(UserError, match="--rounds"):
         measure([], True, 0)
-    assert list(PARTS) == ["scan", "net", "flow", "scaling", "memory"]
+    assert list(PARTS) == ["scan", "net", "products", "flow", "scaling", "memory"]

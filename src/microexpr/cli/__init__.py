@@ -15,6 +15,7 @@ import typer
 
 from microexpr.cli.data import prepare
 from microexpr.cli.experiments import compare, report, run, train
+from microexpr.cli.export import export
 from microexpr.cli.lists import datasets, models, protocols
 from microexpr.cli.machine import bench, doctor
 from microexpr.cli.videos import analyze, demo
@@ -28,6 +29,7 @@ COMMANDS = (
     report,
     compare,
     train,
+    export,
     analyze,
     prepare,
     doctor,

@@ -34,7 +34,7 @@ def doctor(
 def bench(
     part: Annotated[
         list[str] | None,
-        typer.Argument(help="scan, net, flow, scaling, memory; default: all of them."),
+        typer.Argument(help="scan, net, products, flow, scaling, memory; default: all of them."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small shapes and nets alone.")] = False,
     rounds: Annotated[int, typer.Option(help="Turns of every rival; medians are taken.")] = 5,

@@ -73,7 +73,7 @@ def order_conv(
         raise ValueError(f"weight {tuple(weight.shape)} does not fit x {tuple(x.shape)}")
     module, values = _implementation(backend, x, weight)
     out: Tensor = module.order_conv(*values, orders, summed)
-    return out.to(x.dtype)
+    return out if out.dtype == x.dtype else out.to(x.dtype)
 
 
 def window_scan(
@@ -116,7 +116,7 @@ def window_scan(
     _check_scan(u, dt, A, B, C, D, dt_bias, orders)
     module, values = _implementation(backend, u, dt, A, B, C, D, dt_bias)
     out: Tensor = module.window_scan(*values, orders)
-    return out.to(u.dtype)
+    return out if out.dtype == u.dtype else out.to(u.dtype)
 
 
 def backends(device: str = "cpu") -> list[str]:

@@ -11,17 +11,16 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._higher_order_ops import scan
+from torch._higher_order_ops.scan import scan_op
 
 
 def order_conv(x: Tensor, weight: Tensor, orders: Tensor, summed: bool) -> Tensor:
     """See `microexpr.nn.scan.order_conv`; one convolution over (order, channel) pairs."""
     k, tokens, d = *orders.shape, x.shape[2]
-    walks = x.index_select(1, orders.flatten()).view(-1, k, tokens, d)
+    walks = x[:, orders].transpose(2, 3).reshape(-1, k * d, tokens)
     taps = weight.expand(k, -1, -1).reshape(k * d, 1, 3)
-    channels = walks.transpose(2, 3).reshape(-1, k * d, tokens)
-    mixed = F.silu(F.conv1d(channels, taps, padding=1, groups=k * d))
-    out = _token_order(mixed.view(-1, k, d, tokens).transpose(2, 3), orders)
+    mixed = F.silu(F.conv1d(walks, taps, padding=1, groups=k * d))
+    out = _reordered(mixed.view(-1, k, d, tokens).transpose(2, 3), orders.argsort(dim=1))
     return out.sum(dim=1) if summed else out
 
 
@@ -36,24 +35,24 @@ def window_scan(
     orders: Tensor,
 ) -> Tensor:
     """See `microexpr.nn.scan.window_scan`."""
-    (k, tokens), d, n = orders.shape, u.shape[3], A.shape[2]
-    first = torch.arange(k, device=orders.device).unsqueeze(1) * tokens
-    read = torch.cat([u, dt, B, C], dim=3).flatten(1, 2).index_select(1, (orders + first).flatten())
-    steps = read.view(-1, k, tokens, 2 * d + 2 * n).permute(2, 0, 1, 3)
+    sizes = [u.shape[3], u.shape[3], B.shape[3], B.shape[3]]
+    steps = _reordered(torch.cat([u, dt, B, C], dim=3), orders).permute(2, 0, 1, 3)
+    start = torch.zeros_like(u[:, :, 0].unsqueeze(3) * A)
 
-    def step(h: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-        x, raw, b, c = torch.split(now, [d, d, n, n], dim=2)  # (w, k, d) and (w, k, n)
+    def step(
+        h: Tensor, now: Tensor, A: Tensor, D: Tensor, dt_bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        x, raw, b, c = torch.split(now, sizes, dim=2)  # (w, k, d) and (w, k, n)
         delta = F.softplus(raw + dt_bias)
         h = torch.exp(delta.unsqueeze(3) * A) * h + (delta * x).unsqueeze(3) * b.unsqueeze(2)
         return h, (h * c.unsqueeze(2)).sum(3) + D * x
 
-    _, y = scan(step, torch.zeros_like(u[:, :, 0].unsqueeze(3) * A), steps)
-    return _token_order(y.permute(1, 2, 0, 3), orders).sum(dim=1)
+    # the operator itself: its wrapper would have each of twelve mixers' steps compiled first
+    _, y = scan_op(step, [start], [steps], (A, D, dt_bias))
+    return _reordered(y.permute(1, 2, 0, 3), orders.argsort(dim=1)).sum(dim=1)
 
 
-def _token_order(walks: Tensor, orders: Tensor) -> Tensor:
-    """``(w, k, l, d)`` in the order of each walk -> the same in token order."""
-    k, tokens = orders.shape
-    first = torch.arange(k, device=orders.device).unsqueeze(1) * tokens
-    back = (orders.argsort(dim=1) + first).flatten()
-    return walks.reshape(-1, k * tokens, walks.shape[3]).index_select(1, back).view_as(walks)
+def _reordered(value: Tensor, index: Tensor) -> Tensor:
+    """``(w, k, l, c)`` with the tokens of each order as ``index (k, l)`` says."""
+    rows = torch.arange(len(index), device=index.device).unsqueeze(1)
+    return value[:, rows, index]

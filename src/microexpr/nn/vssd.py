@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -239,9 +238,13 @@ class Level(nn.Module):
         windows = cut_windows(height, width, x.device)
         scores = window_scores(x, windows)
         by_block = [ratio for ratio in sparsity.ratios for _ in range(2)][: len(self.blocks)]
-        for ratio, group in groupby(zip(by_block, self.blocks, strict=True), lambda p: p[0]):
-            chosen = choose_windows(scores, ratio)
-            x = _on_chosen([block for _, block in group], x, chosen, windows, sparsity)
+        runs: list[tuple[float, list[nn.Module]]] = []
+        for ratio, block in zip(by_block, self.blocks, strict=True):
+            if not runs or runs[-1][0] != ratio:
+                runs.append((ratio, []))
+            runs[-1][1].append(block)
+        for ratio, blocks in runs:
+            x = _on_chosen(blocks, x, choose_windows(scores, ratio), windows, sparsity)
         return x
 
 
@@ -303,7 +306,7 @@ def _on_chosen(
     whole = Whole(windows.height, windows.width)
     if chosen is None:
         return _run(blocks, x, whole)
-    if sparsity.masking == "exact" and sparsity.gathered:
+    if sparsity.masking == "exact" and sparsity.gathered and not torch.compiler.is_compiling():
         part = kept(chosen, windows, x.dtype)
         return put_back(x, _run(blocks, gather(x, part), part), part)
     view = masked(chosen, windows, x.dtype)

@@ -13,6 +13,7 @@ from microexpr.jobs import keep_memory
 from microexpr.speed.figures import Figure, Measured
 from microexpr.speed.flow import flow_figures
 from microexpr.speed.nets import net_figures
+from microexpr.speed.products import product_figures
 from microexpr.speed.scaling import memory_figures, scaling_figures
 from microexpr.speed.scan import scan_figures
 from microexpr.speed.timing import machine, threads
@@ -20,6 +21,7 @@ from microexpr.speed.timing import machine, threads
 PARTS: dict[str, Callable[[bool, int], Iterator[Figure]]] = {
     "scan": scan_figures,
     "net": net_figures,
+    "products": product_figures,
     "flow": flow_figures,
     "scaling": scaling_figures,
     "memory": memory_figures,
