@@ -117,8 +117,6 @@ class _Whole(nn.Module):
 
 def _graph(checkpoint: Checkpoint) -> Any:
     """The ONNX program of a model, for any number of clips."""
-    from onnxscript.optimizer import optimize
-
     model = checkpoint.model.eval()
     if isinstance(model, ClosedForm):
         raise UserError(f"{checkpoint.name} is solved, not trained by gradients: it has no graph")
@@ -134,7 +132,7 @@ def _graph(checkpoint: Checkpoint) -> Any:
             verbose=False,
         )
         assert program is not None
-        optimize(program.model, num_iterations=1, onnx_shape_inference=False)
+        _tidy(program.model)
     return program
 
 
@@ -148,6 +146,29 @@ def _trace(whole: nn.Module, planes: Tensor, name: str) -> Any:
         except Exception as error:  # many kinds, and none of them documented
             problem = problem or error
     raise UserError(f"PyTorch cannot export {name}: {str(problem).splitlines()[0]}") from problem
+
+
+def _tidy(graph: Any) -> None:
+    """What `onnxscript.optimizer.optimize` does, less its rewriting, which takes longest.
+
+    It tries each rule on each node in Python; ONNX Runtime does the same when it loads a file.
+    """
+    from onnx_ir.passes import Sequential, common
+    from onnxscript import optimizer
+
+    optimizer.inline(graph)
+    optimizer.fold_constants(graph, onnx_shape_inference=False)
+    optimizer.remove_unused_nodes(graph)
+    optimizer.remove_unused_functions(graph)
+    Sequential(
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.LiftSubgraphInitializersToMainGraphPass(),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    )(graph)
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:

@@ -88,7 +88,7 @@ def loop_conv(x: Tensor, weight: Tensor, orders: Tensor) -> Tensor:
     return out
 
 
-@pytest.mark.parametrize("backend", PURE)
+@pytest.mark.parametrize("backend", [*PURE, "graph"])
 @pytest.mark.parametrize("shared", [True, False])
 def test_scan_equals_the_loop(backend: str, shared: bool) -> None:
     values, orders = scan_inputs(shared=shared)
@@ -96,7 +96,7 @@ def test_scan_equals_the_loop(backend: str, shared: bool) -> None:
     torch.testing.assert_close(found, loop_scan(values, orders), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("backend", PURE)
+@pytest.mark.parametrize("backend", [*PURE, "graph"])
 @pytest.mark.parametrize("shared", [True, False])
 def test_conv_equals_the_loop(backend: str, shared: bool) -> None:
     orders = scan_orders(["a", "b", "c", "d_sy"], 3, 2)
@@ -276,13 +276,6 @@ def test_a_mixer_compiles_in_one_graph() -> None:
     x = torch.randn(2, 9, 32)
     compiled = torch.compile(mixer, backend="eager", fullgraph=True)
     assert torch.equal(compiled(x), mixer(x))
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_the_node_for_export_equals_the_loop(shared: bool) -> None:
-    values, orders = scan_inputs(shared=shared)
-    found = window_scan(*(value.detach() for value in values), orders, backend="graph")
-    torch.testing.assert_close(found, loop_scan(values, orders), rtol=1e-12, atol=1e-12)
 
 
 def test_shapes_that_do_not_fit() -> None:

@@ -383,10 +383,20 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(triton.runtime.driver, "_active", Card())
 
     def launch(name: str, grid: Any, options: Any, arguments: Any) -> None:
-        found[name] = getattr(scan_triton._kernels(), name).warmup(*arguments, grid=grid, **options)
+        found[name] = scan_triton._kernel(name).warmup(*arguments, grid=grid, **options)
 
     monkeypatch.setattr(scan_triton, "_start", launch)
     return found
+
+
+def resources(kernel: Any, folder: Path) -> dict[str, int]:
+    """What the machine code asks for: registers (REG), bytes of stack (STACK) and more."""
+    binary = folder / "kernel.cubin"
+    binary.write_bytes(kernel.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    call = [tool, "--dump-resource-usage", binary]
+    shown = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+    return {name: int(value) for name, value in re.findall(r"\b([A-Z]+):(\d+)", shown)}
 
 
 CALLS = [
@@ -398,7 +408,13 @@ CALLS = [
 
 @pytest.mark.parametrize(("k", "t", "d", "n", "dtype"), CALLS)
 def test_kernels_compile(
-    compiled: dict[str, Any], k: int, t: int, d: int, n: int, dtype: torch.dtype
+    compiled: dict[str, Any],
+    tmp_path: Path,
+    k: int,
+    t: int,
+    d: int,
+    n: int,
+    dtype: torch.dtype,
 ) -> None:
     """Down to machine code; walking forward, a thread keeps to itself: no shared memory."""
     (x, weight), orders = conv_inputs(w=2, k=k, t=t, d=d, shared=True)
@@ -420,3 +436,6 @@ def test_kernels_compile(
         for name in ("conv_forward", "conv_backward", "scan_forward"):
             assert compiled[name].metadata.shared == 0
         assert "ld.global.v4" in compiled["scan_forward"].asm["ptx"]  # B and C, eight at once
+        for name, kernel in compiled.items():
+            assert resources(kernel, tmp_path)["STACK"] == 0, name  # no register is spilt
+        assert resources(compiled["scan_forward"], tmp_path)["REG"] <= 64  # 8 programs at a time

@@ -89,7 +89,8 @@ class CoarseToFine(nn.Module):
             ``(b,)`` int64 labels and ``(b, classes)`` probabilities that sum to one.
         """
         coarse, fine = self._log_probabilities(logits)
-        inside = fine.new_zeros(fine.shape[0], len(self.coarse_of)).index_copy(1, self.fine_of, fine)
+        nowhere = fine.new_zeros(fine.shape[0], len(self.coarse_of))
+        inside = nowhere.index_copy(1, self.fine_of, fine)
         won = coarse.argmax(dim=1, keepdim=True)
         members = self.coarse_of.unsqueeze(0) == won
         labels = inside.masked_fill(~members, -torch.inf).argmax(dim=1)

@@ -1,8 +1,9 @@
 """Depthwise convolution and selective scan along token orders on a GPU, by Triton.
 
-Triton comes with the CUDA build of torch. The kernels (`microexpr.nn.scan_kernels`) are compiled
-at their first call. The arithmetic is float32; bfloat16 and float16 are read and written as such.
-The same call gives the same bits: no atomics, sums in a fixed order.
+Triton comes with the CUDA build of torch. The kernels (`microexpr.nn.conv_kernels`,
+`microexpr.nn.scan_kernels`) are compiled at their first call. The arithmetic is float32; bfloat16
+and float16 are read and written as such. The same call gives the same bits: no atomics, sums in a
+fixed order.
 
 With the variable TRITON_INTERPRET=1 the kernels run on the CPU, step by step and slowly: that is
 how they are tested without a GPU.
@@ -31,7 +32,8 @@ from microexpr.nn.operators import check_conv, check_scan, define, in_shape_of
 
 _CHANNELS = 128  # of a program that walks forward: one a thread
 _CHANNELS_BACK = 64  # of the scan's walk back, one warp: two a thread share sums over channels
-_PROGRAMS = 12  # of the walk back on each multiprocessor: as many as its registers hold
+_PROGRAMS = 12  # of the walk back on each multiprocessor: as many as its registers hold,
+_REGISTERS = 160  # of each thread; ptxas would take 220, and 128 are too few
 
 
 def available() -> bool:
@@ -175,7 +177,8 @@ def _scan_backward(
     results = (du, ddt, dA, dB, dC, dskip, dbias, scratch)
     sizes = (w, d, k, tokens, *rows, grad_row, *steps, segment, n, padded, block)
     arrays = (*arrays, _walks(orders), grad, *results)
-    _launch("scan_backward", (groups, blocks, k), 1, u, (*arrays, *sizes))
+    registers = _REGISTERS if padded <= 8 else None
+    _launch("scan_backward", (groups, blocks, k), 1, u, (*arrays, *sizes), registers)
     sums = (dA.sum(0).transpose(1, 2), dB.sum(0), dC.sum(0), dskip.sum(0), dbias.sum(0))
     shared = map(in_shape_of, sums, (A, B, C, D, dt_bias))
     return (du, ddt, *(t.contiguous() for t in shared))
@@ -192,10 +195,17 @@ def _arguments(
 
 
 def _launch(
-    name: str, grid: tuple[int, ...], warps: int, x: Tensor, arguments: tuple[Any, ...]
+    name: str,
+    grid: tuple[int, ...],
+    warps: int,
+    x: Tensor,
+    arguments: tuple[Any, ...],
+    registers: int | None = None,
 ) -> None:
     """Starts a kernel on x's device; the inputs are asked for ahead by hand, so one stage."""
     options = {"num_warps": warps, "num_stages": 1, "enable_fp_fusion": True}
+    if registers and torch.version.hip is None:
+        options["maxnreg"] = registers
     with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
         _start(name, grid, options, arguments)
 
@@ -203,14 +213,14 @@ def _launch(
 def _start(
     name: str, grid: tuple[int, ...], options: dict[str, Any], arguments: tuple[Any, ...]
 ) -> None:
-    getattr(_kernels(), name)[grid](*arguments, **options)
+    _kernel(name)[grid](*arguments, **options)
 
 
 @cache
-def _kernels() -> Any:
+def _kernel(name: str) -> Any:
     if importlib.util.find_spec("triton") is None:
         raise UserError("Triton is not installed (it comes with the CUDA build of torch)")
-    return importlib.import_module("microexpr.nn.scan_kernels")
+    return getattr(importlib.import_module(f"microexpr.nn.{name[:4]}_kernels"), name)
 
 
 def _devices() -> tuple[str, ...]:
