@@ -149,15 +149,18 @@ def _trace(whole: nn.Module, planes: Tensor, name: str) -> Any:
 
 
 def _tidy(graph: Any) -> None:
-    """What `onnxscript.optimizer.optimize` does, less its rewriting, which takes longest.
+    """What `onnxscript.optimizer.optimize` does, less most of its rewriting, which takes longest.
 
-    It tries each rule on each node in Python; ONNX Runtime does the same when it loads a file.
+    It tries each rule on each node in Python; ONNX Runtime does the same when it loads a file. The
+    rule kept removes the biases of zeros that the exporter invents, of a wrong shape for conv3d.
     """
     from onnx_ir.passes import Sequential, common
-    from onnxscript import optimizer
+    from onnxscript import optimizer, rewriter
+    from onnxscript.rewriter.rules.common import remove_optional_bias_from_conv_rule
 
     optimizer.inline(graph)
     optimizer.fold_constants(graph, onnx_shape_inference=False)
+    rewriter.rewrite(graph, [remove_optional_bias_from_conv_rule])
     optimizer.remove_unused_nodes(graph)
     optimizer.remove_unused_functions(graph)
     Sequential(

@@ -86,10 +86,10 @@ class Mixer(nn.Module):
         steps = (self.dt_proj.in_features, D_STATE, D_STATE)
         dt, B, C = self.x_proj(u).split(steps, dim=3)
         dt = dense(dt, self.dt_proj.weight)  # its bias is added inside the scan
-        at_least = torch.promote_types(self.A_log.dtype, torch.float32)
-        A = -self.A_log.to(at_least).exp().unsqueeze(0)
+        rates = self.A_log.float() if self.A_log.itemsize < 4 else self.A_log
+        A = -rates.exp().unsqueeze(0)
         y = window_scan(u, dt, A, B, C, self.D[None], self.dt_proj.bias[None], orders)
-        return torch.cat([y, z.to(y.dtype)], dim=2)
+        return torch.cat([y, z], dim=2)
 
 
 class SeparateMixers(nn.Module):
