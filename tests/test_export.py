@@ -115,6 +115,7 @@ def test_the_document_names_all_metadata() -> None:
         assert f"`{key}`" in text
 
 
+@pytest.mark.slow
 def test_coarse_to_fine_keeps_its_two_rules(tmp_path: Path) -> None:
     settings = {"size": "nano", "head": "dgcm", "coarse": [0, 1, 0, 2]}
     checkpoint, model = saved(tmp_path, "merba", 4, **settings)
@@ -158,6 +159,21 @@ def test_a_file_that_disagrees_is_not_kept(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(export, "_compare", spoilt)
     with pytest.raises(UserError, match=r"differs from the model by .*: not written"):
+        export.export(checkpoint, out)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_file_that_does_not_run_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, _ = saved(tmp_path, "smallcnn")
+    out = tmp_path / "out" / "model.onnx"
+
+    def cut(graph: Any) -> None:
+        next(iter(graph.graph)).op_type = "Relu6OfNobody"
+
+    monkeypatch.setattr(export, "_tidy", cut)
+    with pytest.raises(UserError, match="ONNX Runtime cannot run the exported graph: "):
         export.export(checkpoint, out)
     assert list(out.parent.iterdir()) == []
 

@@ -214,17 +214,22 @@ def _compare(path: Path, model: Classifier) -> float:
     """The largest difference between file and model.
 
     Raises:
-        UserError: It is too large.
+        UserError: It is too large, or the file does not run.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # the error says it
     worst = 0.0
     for clips in _BATCHES:
         planes = example(model, clips)
-        logits, probabilities, _ = session.run(None, {"planes": planes.numpy()})
+        try:
+            session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+            logits, probabilities, _ = session.run(None, {"planes": planes.numpy()})
+        except Exception as error:  # its classes are those of its C++ side
+            why = str(error).splitlines()[0]
+            raise UserError(f"ONNX Runtime cannot run the exported graph: {why}") from error
         worst = max(worst, _difference(logits, model(planes)))
         worst = max(worst, _difference(probabilities, model.predict(planes)[1]))
     if not worst <= TOLERANCE:
