@@ -29,7 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from microexpr.models.ammsm import Ammsm
-from microexpr.nn.resnet import standardised
+from microexpr.nn.pictures import imagenet
 from microexpr.nn.vssd import Sparsity
 
 RATIOS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -129,7 +129,7 @@ def rivals(size: str, image: int, batch: int) -> dict[str, Callable[[], object]]
     whole = net(size, image)
     assert whole.spatial is not None
     calls["magnifier"] = partial(whole.magnify, flow)
-    calls["spatial stream"] = partial(whole.spatial, standardised(x[:, 2:]))
+    calls["spatial stream"] = partial(whole.spatial, imagenet(x[:, 2:]))
     calls["floor"] = floor_of(partial(whole, x))
     calls["magnifier's floor"] = floor_of(partial(whole.magnify, flow))
     run = blocks_of(net(size, image, magnifier=False, spatial=False), flow)

@@ -233,6 +233,8 @@ def _scan() -> Finding:
     from microexpr.nn.scan import backends
 
     there = backends()
+    if torch.cuda.is_available():
+        there += [f"{name} (GPU)" for name in backends("cuda") if name not in there]
     return Finding("scan backends", "ok", f"{', '.join(there)}; PyTorch {torch.__version__}")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from microexpr.errors import UserError
 from microexpr.models import create_model
 from microexpr.models.ammsm import ALPHAS, RATIOS, Ammsm
-from microexpr.nn.resnet import standardised
+from microexpr.nn.pictures import imagenet
 from microexpr.nn.ssd import SelfAttention
 from microexpr.nn.vssd import Sparsity
 from microexpr.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -141,7 +141,7 @@ def test_forward_is_the_parts_in_the_order_of_figure_two(fusion: str) -> None:
     first, second, third = model.layers
     maps = first.downsample(first(maps, Sparsity([0.3])))
     maps = second(maps, Sparsity([0.6]))
-    onset = model.spatial(standardised(x[:, 2:]))
+    onset = model.spatial(imagenet(x[:, 2:]))
     assert onset.shape == maps.shape
     maps = model.fuse(torch.cat([maps, onset], 1) if fusion == "concat" else maps + onset)
     maps = third(second.downsample(maps), Sparsity([0.1]))

@@ -34,9 +34,11 @@ def environment(jobs: int, trainings: int, core_seconds: float) -> str:
 
 
 def _scan_backend() -> str:
+    import torch
+
     from microexpr.nn.scan import backends
 
-    return backends()[-1]
+    return backends("cuda" if torch.cuda.is_available() else "cpu")[-1]
 
 
 def _processor() -> str:

@@ -52,8 +52,9 @@ from microexpr.inputs import PICTURES, Input
 from microexpr.models.base import Adaptive, check_input, check_setting
 from microexpr.nn.layers import init_linear
 from microexpr.nn.magnifier import Magnifier, magnification_loss
+from microexpr.nn.pictures import imagenet
 from microexpr.nn.pieces import in_pieces
-from microexpr.nn.resnet import ResNet18, standardised
+from microexpr.nn.resnet import ResNet18
 from microexpr.nn.ssd import D_STATE
 from microexpr.nn.vssd import Level, Sparsity, Stem, make_levels, pairs
 
@@ -289,7 +290,7 @@ class Ammsm(Adaptive):
             take, left = left[: level.pairs], left[level.pairs :]
             maps = level(maps, Sparsity(take, self.masking, self.gathered) if take else None)
             if i == FUSED - 1 and self.spatial is not None and self.fuse is not None:
-                onset = self.spatial(standardised(x[:, self.planes :]))
+                onset = self.spatial(imagenet(x[:, self.planes :]))
                 both = torch.cat([maps, onset], dim=1) if self.fusion == "concat" else maps + onset
                 maps = self.fuse(both)
             maps = level.downsample(maps)

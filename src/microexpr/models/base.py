@@ -174,8 +174,8 @@ def check_input(x: Tensor, eats: Input) -> None:
         )
 
 
-def check_setting(what: str, value: str, known: Iterable[str]) -> None:
-    """Refuses a value that a setting does not take.
+def check_setting(what: str, value: str, known: Iterable[str]) -> str:
+    """The value of a setting, if it is one that the setting takes.
 
     Raises:
         UserError: `value` is none of `known`; the message names the nearest.
@@ -183,3 +183,4 @@ def check_setting(what: str, value: str, known: Iterable[str]) -> None:
     names = list(known)
     if value not in names:
         raise UserError(f"unknown {what} '{value}': {suggest(str(value), names)}")
+    return value

@@ -43,9 +43,9 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from microexpr.errors import UserError, suggest
+from microexpr.errors import UserError
 from microexpr.inputs import Input
-from microexpr.models.base import Classifier, check_input
+from microexpr.models.base import Classifier, check_input, check_setting
 from microexpr.nn.dgcm import CoarseToFine
 from microexpr.nn.layers import ConvLevel, PatchEmbed, init_linear
 from microexpr.nn.mixers import init_steps
@@ -155,13 +155,13 @@ class Merba(Classifier):
         attentions: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        preset = SIZES[_one_of("size", size, tuple(SIZES))]
+        preset = SIZES[check_setting("size", size, SIZES)]
         self.classes = classes
         self.eats = Input(tuple(channels), _or(image, preset.image), "tvl1", normalisation)
         plan = StagePlan(
-            extractor=_one_of("extractor", extractor, ("local", "global")),
-            attention=_one_of("attention", attention, ("local", "global")),
-            mixer=_one_of("mixer", mixer, ("scan", "conv")),
+            extractor=check_setting("extractor", extractor, ("local", "global")),
+            attention=check_setting("attention", attention, ("local", "global")),
+            mixer=check_setting("mixer", mixer, ("scan", "conv")),
             orders=tuple(orders),
             share_mixers=share_mixers,
             head_width=preset.head_width,
@@ -182,7 +182,7 @@ class Merba(Classifier):
         self.dropout = nn.Dropout(dropout)
         self.head = _head(head, widths[-1], classes, coarse)
         self.apply(init_linear)
-        if _one_of("dt_init", dt_init, ("official", "mamba")) == "mamba":
+        if check_setting("dt_init", dt_init, ("official", "mamba")) == "mamba":
             self.apply(init_steps)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -269,7 +269,7 @@ def _levels(
 def _head(
     head: str, dim: int, classes: int, coarse: Sequence[int] | None
 ) -> nn.Linear | CoarseToFine:
-    if _one_of("head", head, ("linear", "dgcm")) == "linear":
+    if check_setting("head", head, ("linear", "dgcm")) == "linear":
         return nn.Linear(dim, classes)
     coarse = DFME7_COARSE if coarse is None and classes == len(DFME7_COARSE) else coarse
     if coarse is None or len(coarse) != classes:
@@ -299,12 +299,6 @@ def _check_layout(
 
 def _or(given: T | None, default: T) -> T:
     return default if given is None else given
-
-
-def _one_of(what: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise UserError(f"unknown {what} '{value}': {suggest(str(value), known)}")
-    return value
 
 
 def _probability(what: str, value: float) -> float:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,7 +17,6 @@ from microexpr.errors import UserError
 from microexpr.nn.weights import load_strict, read_state_dict
 
 LAYERS = 4
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in 0 to 1
 
 
 class _Basic(nn.Module):
@@ -81,7 +79,7 @@ class ResNet18(nn.Module):
             self.width = after
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps of a picture, which is taken as it is (`standardised` makes it ImageNet's).
+        """Maps of a picture, which is taken as it is (`microexpr.nn.pictures.imagenet` scales it).
 
         Args:
             x: ``(b, channels, h, w)``.
@@ -108,12 +106,3 @@ class ResNet18(nn.Module):
         state = read_state_dict(source)
         part = {key: value for key, value in state.items() if not key.startswith(beyond)}
         load_strict(self, part, f"a ResNet-18 up to layer {self.layers}")
-
-
-def standardised(picture: Tensor) -> Tensor:
-    """RGB ``(b, 3, h, w)`` in 0 to 255 with ImageNet's mean and deviation, as the weights want."""
-    mean, deviation = (
-        torch.tensor(values, dtype=picture.dtype, device=picture.device)[:, None, None]
-        for values in (MEAN, DEVIATION)
-    )
-    return (picture / 255 - mean) / deviation
