@@ -246,9 +246,9 @@ def test_a_plan_counts(tmp_path: Path) -> None:
 
 def test_a_plan_counts_a_search() -> None:
     text = plan(three_phases(), None)
-    assert "phase adapt on train: 2 epochs, 4 steps" in text  # 22 of 36 clips, 16 a batch
+    assert "phase adapt on train: 2 epochs, 2 steps" in text  # 11 of the 18 clips of a fold
     assert "phase search on train: search, 2 generations of 3, 6 batches" in text
-    assert "phase tune on train: 1 epochs, 3 steps" in text
+    assert "phase tune on train: 1 epochs, 2 steps" in text  # all 18, 16 a batch
 
 
 def test_bad_input(tmp_path: Path) -> None:

@@ -46,10 +46,10 @@ def plan(experiment: Experiment, data: Path | None, arm: str = "") -> str:
         f"{experiment.protocol.name}: {len(folds)} folds, {trainings} trainings",
     ]
     bench = Bench(experiment, clips, {fold.name: fold for fold in folds}, others)
-    seconds = 0.0
+    seconds, largest = 0.0, max(len(fold.train) for fold in folds)
     for index, phase in enumerate(experiment.recipe.phases):
-        here = clips if phase.on == "train" else others[phase.on]
-        steps = _steps(phase, len(here.clips))
+        here = largest if phase.on == "train" else len(others[phase.on].clips)
+        steps = _steps(phase, here)
         what = f"{phase.epochs} epochs, {steps} steps"
         if phase.mode == "search":
             what = f"search, {phase.epochs} generations of {phase.population}, {steps} batches"
