@@ -1,4 +1,5 @@
-"""Draws the pictures of docs/: scan orders, action units, synthetic people, what honesty costs.
+"""Draws the pictures of docs/: scan orders, action units, synthetic people, searches, what honesty
+costs.
 
 Run it as ``python benchmarks/pictures.py``.
 """
@@ -12,6 +13,7 @@ import numpy as np
 from microexpr.anatomy import UNITS, activations, displacement
 from microexpr.datasets.synthetic import Synthetic
 from microexpr.drawing import contact_sheet, draw_scan_orders, flow_to_rgb, save
+from microexpr.evaluation.choices import draw_table
 from microexpr.evaluation.honesty import honesty
 from microexpr.evaluation.pictures import draw_honesty
 from microexpr.inputs import Input
@@ -69,7 +71,14 @@ def honesty_study() -> None:
         save(draw_honesty(rows), FOLDER / "honesty.png")
 
 
+def searches() -> None:
+    """What AMMSM's searches chose on the real clips, after Figure 4 of the paper."""
+    table = BENCHMARKS / "results" / "ammsm_nano_flow442" / "search.csv"
+    draw_table(table, FOLDER / "ammsm_search.png")
+
+
 if __name__ == "__main__":
+    searches()
     honesty_study()
     scan_orders()
     action_units()

@@ -39,17 +39,28 @@ def write_choices(notes: Sequence[Path], out: Path) -> None:
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in notes if path.exists()]
     if not rows:
         return
-    from microexpr.drawing import draw_choices, save  # matplotlib: half a second
-
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     write_text(text.getvalue(), out / "search.csv")
-    ratios = {_title(k): [row[k] for row in rows] for k in rows[0] if k.startswith("ratio_")}
-    factors = [row["alpha"] for row in rows if "alpha" in row]
-    if ratios or factors:
-        save(draw_choices(ratios, factors), out / "search.png")
+    draw_table(out / "search.csv", out / "search.png")
+
+
+def draw_table(table: Path, picture: Path) -> None:
+    """Draws what a ``search.csv`` tells; of choices that are neither ratio nor factor, nothing.
+
+    Args:
+        table: Of `write_choices`.
+        picture: File to write.
+    """
+    from microexpr.drawing import draw_choices, save  # matplotlib: half a second
+
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    kept = {k: [float(row[k]) for row in rows] for k in rows[0] if k not in FIXED}
+    ratios = {_title(k): values for k, values in kept.items() if k.startswith("ratio_")}
+    if ratios or "alpha" in kept:
+        save(draw_choices(ratios, kept.get("alpha", [])), picture)
 
 
 def _title(name: str) -> str:
