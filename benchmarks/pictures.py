@@ -1,5 +1,4 @@
-"""Draws the pictures of docs/: scan orders, action units, synthetic people, searches, what honesty
-costs.
+"""Draws the pictures of docs/: scan orders, action units, people, searches, cost of honesty.
 
 Run it as ``python benchmarks/pictures.py``.
 """
