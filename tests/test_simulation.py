@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from microexpr.anatomy import UNIT_INDEX, UNITS, activations
 from microexpr.encoding import resample
-from microexpr.simulation import CLIP, CLIP_UNIFORM, PERSON, PERSON_UNIFORM, render
+from microexpr.simulation import (
+    CLIP,
+    CLIP_UNIFORM,
+    PERSON,
+    PERSON_UNIFORM,
+    disturbed,
+    render,
+)
 
 Array = NDArray[np.floating[Any]]
 PIXELS_PER_IOD = 0.5  # of the side, about
@@ -95,3 +102,15 @@ def test_a_clip_does_not_depend_on_those_beside_it() -> None:
     alone = render(active[4:5], {key: value[4:5] for key, value in numbers.items()}, 28)
     assert np.array_equal(render(active, numbers, 28)[4], alone[0])
     assert UNIT_INDEX["1"] == 0
+
+
+def test_disturbed_recordings_have_larger_errors_and_are_else_the_same() -> None:
+    numbers = chance(32)
+    same = disturbed(numbers, 1.0)
+    assert all(same[key] is numbers[key] for key in numbers)
+    still = {**numbers, "crop": numbers["crop"] * 0, "framing": numbers["framing"] * 0 + 0.5}
+    calm, worse = (render(acting(32), n, 28) for n in (still, disturbed(still, 2.0)))
+    np.testing.assert_allclose(worse, 2 * calm, rtol=1e-3, atol=1e-4)  # nothing but errors moves
+    placed = disturbed(numbers, 2.0)["framing"] - 0.5
+    np.testing.assert_allclose(placed, 2 * (numbers["framing"] - 0.5), atol=1e-6)
+    np.testing.assert_array_equal(disturbed(numbers, 2.0)["blob"], numbers["blob"])

@@ -64,3 +64,20 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, name: str) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_repeatable_means_the_same_bytes(tmp_path: Path) -> None:
+    """Noisy moving pictures, with memory in another state each time."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:160, :160]
+    waves = [128 + 60 * np.sin((x + i / 2) / 9) + 40 * np.sin(y / 13) for i in range(20)]
+    noisy = [np.clip(wave + random.normal(0, 4, (160, 160)), 0, 255) for wave in waves]
+    images = [np.repeat(image.astype(np.uint8)[..., None], 3, axis=2) for image in noisy]
+    written = set()
+    for number in range(4):
+        kept = [np.ones((random.integers(10, 300), 200)) for _ in range(30)]
+        path = tmp_path / f"{number}.mp4"
+        write_video(path, images, 60.0, 17, repeatable=True)
+        written.add(path.read_bytes())
+        assert len(kept) == 30
+    assert len(written) == 1

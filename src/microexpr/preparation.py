@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from microexpr.cluster import Cluster
 from microexpr.datasets import dataset_class, every_setting, open_dataset, other_pictures
 from microexpr.errors import UserError
 from microexpr.inputs import Input
@@ -26,6 +27,7 @@ def prepare_dataset(
     sheet: int = 8,
     jobs: int | None = None,
     watch: Watch = lambda what, done, of: None,
+    on: Cluster | None = None,
 ) -> dict[str, Any]:
     """Prepares every clip of a data set, and draws some of them to look at.
 
@@ -38,6 +40,7 @@ def prepare_dataset(
         sheet: Clips on the contact sheet; 0: none is drawn.
         jobs: Processes; None: one a core.
         watch: Called with (what, done, of).
+        on: A cluster whose machines do the work in place of processes here.
 
     Returns:
         ``made``, ``kept``, ``failed`` (id to reason), ``store`` and ``sheet``, JSON-able.
@@ -57,7 +60,7 @@ def prepare_dataset(
         other = other_pictures(name, root, chosen)
         hint = f"--set {other} finds some" if other else f"see `microexpr doctor {name} {root}`"
         raise UserError(f"no frames below {root}; {hint}")
-    done = prepare(name, clips, root, store, what, known | chosen, workers, watch)
+    done = prepare(name, clips, root, store, what, known | chosen, workers, watch, on)
     drawn = draw_sheet(clips, root, store, what, sheet) if sheet > 0 else None
     return {
         "made": done.made,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from microexpr.anatomy import BLOB_COUNT, Blobs, place, splat
 from microexpr.encoding import resample
+from microexpr.roughness import bursts, outliers, patched, streaked
 from microexpr.template import INDEX, LANDMARKS, template
 
 Array = NDArray[np.floating[Any]]
@@ -22,6 +23,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _GRIDS = {"coarse": 4, "middle": 9, "fine": 24}  # cells across the picture: three scales of noise
 _SPIKES = 3
+VARYING = 0.6  # log-normal spread of noise and head motion from clip to clip
 
 # What is random, and the shape of its numbers. Gaussian ones first, then uniform in [0, 1).
 PERSON: Shapes = {"build": (5,), "points": (len(LANDMARKS), 2, 2), "side": (2,)}
@@ -61,22 +63,88 @@ def render(activation: Array, chance: Mapping[str, Array], size: int) -> NDArray
     Args:
         activation: ``(clips, units, 2)`` as in `microexpr.anatomy.place`.
         chance: For every key of `PERSON`, `PERSON_UNIFORM`, `CLIP` and `CLIP_UNIFORM` an array
-            ``(clips, *shape)`` of random numbers.
+            ``(clips, *shape)`` of random numbers; with those of `microexpr.roughness` the fields
+            are as rough as TV-L1 makes them.
         size: Side of the fields.
 
     Returns:
         Float32 ``(clips, 2, size, size)``: u and v in pixels of that size.
     """
     face = _face(chance, size)
-    gain = np.exp(0.15 * chance["side"])[:, None, :]
-    blobs = _wobble(place(face.points, activation * gain), chance["blob"], chance["fill"])
-    skin: Array = splat(Blobs(*(part * size for part in blobs)), size, size) / size
-    skin = skin * np.exp(0.35 * resample(chance["texture"], size))[:, None]
-    skin = _shrink(skin, 0.003 * face.scale[:, :1] * chance["shrink"])
-    field = (skin + _head(chance["head"], face)) * _inside(face)[:, None]
-    field += (_noise(chance, size) + _spikes(chance, size)) * face.scale[:, 0, None, None, None]
+    # wider than the skin that moves: TV-L1 fills smooth skin with its neighbours' motion
+    moved = skin(face.points, activation, chance, size, wider=0.25 + 0.15 * chance["fill"])
+    moved = moved * np.exp(0.35 * resample(chance["texture"], size))[:, None]
+    field = (_rough if "burst" in chance else _smooth)(moved, face, chance, size)
     flow: NDArray[np.float32] = (field * size).astype(np.float32)
     return flow
+
+
+def _smooth(moved: Array, face: Face, chance: Mapping[str, Array], size: int) -> Array:
+    """Flow of moving skin with errors added to it, side of picture = 1."""
+    moved = _shrink(moved, 0.003 * face.scale[:, :1] * chance["shrink"])
+    field: Array = (moved + _head(chance["head"], face)) * _inside(face)[:, None]
+    field += (_noise(chance, size) + _spikes(chance, size)) * face.scale[:, 0, None, None, None]
+    return field
+
+
+def _rough(moved: Array, face: Face, chance: Mapping[str, Array], size: int) -> Array:
+    """The same as TV-L1 gives it: motion and errors shrunk together, then in patches."""
+    scale = face.scale[:, 0, None, None, None]
+    chance = {**chance, **{name: streaked(chance[name]) for name in _GRIDS}}
+    errors = _noise(chance, size) * bursts(chance, size) + _spikes(chance, size)
+    seen = _shrink(moved + errors * scale, 0.012 * face.scale[:, :1] * chance["shrink"])
+    field = (seen + 0.5 * _head(chance["head"], face)) * _inside(face)[:, None]
+    return patched(field, chance) + outliers(chance, size) * scale
+
+
+def skin(
+    points: Array,
+    activation: Array,
+    chance: Mapping[str, Array],
+    size: int,
+    wider: Array | float = 0.0,
+    reach: float = 1.0,
+) -> Array:
+    """The motion of persons' skin alone, in their own way: sides, places, amounts and directions.
+
+    Args:
+        points: ``(clips, landmarks, 2, 2)``, side of picture = 1.
+        activation: As for `render`.
+        chance: ``side`` and ``blob`` as for `render`.
+        size: Side of the fields in pixels.
+        wider: ``(clips, 1)`` or a number: how much wider blobs are, as a logarithm.
+        reach: How far they stray from their landmarks: 1 in a crop of the face alone, less where
+            the face fills less of the picture.
+
+    Returns:
+        ``(clips, 2, size, size)``, side of picture = 1.
+    """
+    gain = np.exp(0.15 * chance["side"])[:, None, :]
+    blobs = _wobble(place(points, activation * gain), chance["blob"], wider, reach)
+    moved: Array = splat(Blobs(*(part * size for part in blobs)), size, size) / size
+    return moved
+
+
+def disturbed(chance: Mapping[str, Array], factor: float) -> dict[str, Array]:
+    """The random numbers of worse recordings of the same people and movements.
+
+    Errors of the flow and the head's motion become `factor` times as large, and crops differ
+    `factor` times as much from each other; at 1 nothing changes.
+
+    Args:
+        chance: As for `render`.
+        factor: Above 0.
+    """
+    worse = dict(chance)
+    if factor == 1:
+        return worse
+    louder = np.float32(np.log(factor) / VARYING)
+    worse["noise"] = chance["noise"] + louder
+    worse["head"] = chance["head"] + louder * (np.arange(7) == 6).astype(np.float32)
+    worse["spike"] = chance["spike"] * np.float32(factor)
+    worse["crop"] = chance["crop"] * np.float32(factor)
+    worse["framing"] = np.float32(0.5) + np.float32(factor) * (chance["framing"] - np.float32(0.5))
+    return worse
 
 
 def _face(chance: Mapping[str, Array], size: int) -> Face:
@@ -85,7 +153,7 @@ def _face(chance: Mapping[str, Array], size: int) -> Face:
     A crop reaches from above the brows to about the chin and from cheek to cheek and is squeezed to
     a square.
     """
-    points = _build(chance["build"], chance["points"])
+    points = build(chance["build"], chance["points"])
     crop, framing = chance["crop"], chance["framing"]
     top = -(0.36 + 0.40 * framing[:, 0]) + 0.03 * crop[:, 0]
     bottom = 1.74 - 0.25 + 0.45 * framing[:, 1] + 0.03 * crop[:, 1]
@@ -103,34 +171,40 @@ def _face(chance: Mapping[str, Array], size: int) -> Face:
     return Face(placed, scale, across * cos + down * sin, down * cos - across * sin)
 
 
-def _build(build: Array, jitter: Array) -> Array:
-    """Landmarks of persons: long or short faces, high brows, wide mouths, nothing quite even."""
-    points = np.repeat(template()[None], len(build), axis=0)
+def build(form: Array, jitter: Array) -> Array:
+    """Landmarks of persons: long or short faces, high brows, wide mouths, nothing quite even.
+
+    Args:
+        form: ``(persons, *PERSON["build"])`` Gaussian random numbers.
+        jitter: ``(persons, *PERSON["points"])``, likewise.
+
+    Returns:
+        ``(persons, landmarks, 2, 2)`` as `microexpr.template.template`, IOD.
+    """
+    points = np.repeat(template()[None], len(form), axis=0)
     names = [landmark.name for landmark in LANDMARKS]
     brows = [i for i, name in enumerate(names) if "brow" in name or name == "glabella"]
     mouth = [i for i, name in enumerate(names) if "mouth" in name or "lip_" in name]
     lower = [i for i, name in enumerate(names) if LANDMARKS[INDEX[name]].y > 0.4]
     x, y = points[..., 0], points[..., 1]
-    y[:, lower] *= np.exp(0.05 * build[:, 0, None, None])
-    y[:, brows] += 0.04 * build[:, 1, None, None]
-    x[:, mouth] *= np.exp(0.07 * build[:, 2, None, None])
-    y[:, mouth] += 0.03 * build[:, 3, None, None]
-    x *= np.exp(0.03 * build[:, 4, None, None])
+    y[:, lower] *= np.exp(0.05 * form[:, 0, None, None])
+    y[:, brows] += 0.04 * form[:, 1, None, None]
+    x[:, mouth] *= np.exp(0.07 * form[:, 2, None, None])
+    y[:, mouth] += 0.03 * form[:, 3, None, None]
+    x *= np.exp(0.03 * form[:, 4, None, None])
     placed: Array = points + 0.015 * jitter
     return placed
 
 
-def _wobble(blobs: Blobs, chance: Array, fill: Array) -> Blobs:
-    """Blobs somewhat elsewhere, wider or narrower, stronger or weaker, turned.
-
-    All are wider than the skin that moves: TV-L1 fills smooth skin with its neighbours' motion.
-    """
-    centre = blobs.centre + 0.02 * chance[..., 0:2]
-    width = blobs.width * np.exp(0.25 + 0.15 * fill[..., None] + 0.2 * chance[..., 2:4])
+def _wobble(blobs: Blobs, chance: Array, wider: Array | float, reach: float) -> Blobs:
+    """Blobs somewhat elsewhere, wider or narrower, stronger or weaker, turned."""
+    centre = blobs.centre + 0.02 * reach * chance[..., 0:2]
+    spread = np.asarray(wider, np.float32)[..., None] + 0.2 * chance[..., 2:4]
     angle, gain = 0.3 * chance[..., 4], np.exp(0.3 * chance[..., 5])
     u, v = blobs.motion[..., 0] * gain, blobs.motion[..., 1] * gain
     cos, sin = np.cos(angle), np.sin(angle)
-    return Blobs(centre, width, np.stack([u * cos - v * sin, u * sin + v * cos], axis=-1))
+    motion = np.stack([u * cos - v * sin, u * sin + v * cos], axis=-1)
+    return Blobs(centre, blobs.width * np.exp(spread), motion)
 
 
 def _shrink(flow: Array, threshold: Array) -> Array:
@@ -153,7 +227,7 @@ def _head(chance: Array, face: Face) -> Array:
     Its size, like that of `_noise`, is what TV-L1 gave on a video of a resting face (frames 0.1 to
     0.2 s apart): a mean of 0.3 to 0.7 hundredths of IOD once the median is removed.
     """
-    level = 0.006 * np.exp(0.6 * chance[:, 6])
+    level = 0.006 * np.exp(VARYING * chance[:, 6])
     drift_x, drift_y, turn, zoom, yaw, nod = (
         (level * chance[:, i])[:, None, None] for i in range(6)
     )
@@ -167,7 +241,7 @@ def _head(chance: Array, face: Face) -> Array:
 
 def _noise(chance: Mapping[str, Array], size: int) -> Array:
     """Errors of the flow at three scales, in IOD."""
-    level = np.array([0.0020, 0.0014, 0.0008], np.float32) * np.exp(0.6 * chance["noise"])
+    level = np.array([0.0020, 0.0014, 0.0008], np.float32) * np.exp(VARYING * chance["noise"])
     scales = (resample(chance[name], size) for name in _GRIDS)
     noise: Array = sum(level[:, i, None, None, None] * s for i, s in enumerate(scales))
     return noise

@@ -20,6 +20,7 @@ def write_video(
     images: Iterable[Image],
     fps: float,
     crf: int = 18,
+    repeatable: bool = False,
 ) -> None:
     """Writes H.264 in MP4 (yuv420p, as browsers play), or an animated GIF, by the file's suffix.
 
@@ -31,6 +32,9 @@ def write_video(
         images: uint8 RGB ``(height, width, 3)``, all of one size.
         fps: Frames per second. GIF counts in hundredths of a second.
         crf: Constant rate factor of H.264: 0 without loss, 18 visually so, 51 worst.
+        repeatable: The same images give the same MP4, byte for byte, on any number of cores. x264
+            then works in one thread and without its macroblock tree, whose result varies from call
+            to call; the file is larger for it.
 
     Raises:
         UserError: Another suffix, no image, or the file cannot be written.
@@ -47,7 +51,7 @@ def write_video(
     write = writers[path.suffix.lower()]
     try:
         with replacing(path) as part:
-            write(part, _same_size(first, whole), first.shape[:2], rate, crf)
+            write(part, _same_size(first, whole), first.shape[:2], rate, crf, repeatable)
     except (OSError, av.FFmpegError) as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
@@ -61,15 +65,22 @@ def _same_size(first: Image, rest: Iterator[Image]) -> Iterator[Image]:
 
 
 def _write_mp4(
-    path: Path, images: Iterator[Image], shape: tuple[int, ...], rate: Fraction, crf: int
+    path: Path,
+    images: Iterator[Image],
+    shape: tuple[int, ...],
+    rate: Fraction,
+    crf: int,
+    repeatable: bool,
 ) -> None:
     height, width = shape
     odd = ((0, height % 2), (0, width % 2), (0, 0))
     options = {"movflags": "faststart"}
     with av.open(str(path), "w", format="mp4", options=options) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf)})
+        choices = {"crf": str(crf)} | ({"x264-params": "mbtree=0"} if repeatable else {})
+        stream = container.add_stream("libx264", rate=rate, options=choices)
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = int(repeatable)  # 0: as many as it likes
         for image in images:
             picture = av.VideoFrame.from_ndarray(np.pad(image, odd, "edge"), format="rgb24")
             container.mux(stream.encode(picture))
@@ -77,9 +88,14 @@ def _write_mp4(
 
 
 def _write_gif(
-    path: Path, images: Iterator[Image], shape: tuple[int, ...], rate: Fraction, crf: int
+    path: Path,
+    images: Iterator[Image],
+    shape: tuple[int, ...],
+    rate: Fraction,
+    crf: int,
+    repeatable: bool,
 ) -> None:
-    """One palette for the whole animation, made from all its frames; `crf` has no meaning here."""
+    """One palette for the whole animation, made from all its frames; the rest has no meaning."""
     height, width = shape
     graph = Graph()
     source = graph.add("buffer", f"video_size={width}x{height}:pix_fmt=rgb24:time_base={1 / rate}")

@@ -1,4 +1,4 @@
-"""What docs/datasets.md shows works: the lists; a data set that is whole and short."""
+"""What docs/datasets.md and docs/extend.md show works: the lists; a data set, whole and short."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from microexpr.evaluation.plan import plan
 from microexpr.lists import LISTS
 from microexpr.preparation import prepare_dataset
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "datasets.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCUMENT = DOCS / "datasets.md"
 
 
 EXPERIMENT = """
@@ -33,20 +34,21 @@ name = "smallcnn"
 """
 
 
-def blocks() -> list[str]:
-    """The blocks of Python in the document."""
-    return re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+def blocks(page: Path) -> list[str]:
+    """The blocks of Python in a document."""
+    return re.findall(r"```python[^\n]*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def code() -> str:
-    """The last of them."""
-    return blocks()[-1]
+    """The adapter."""
+    (block,) = (block for block in blocks(DOCS / "extend.md") if "class Mine(Dataset)" in block)
+    return block
 
 
 def test_the_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, annotations_root: Path) -> None:
     (tmp_path / "labels").symlink_to(annotations_root)
     monkeypatch.chdir(tmp_path)
-    (block,) = (block for block in blocks() if "expect(" in block)
+    (block,) = (block for block in blocks(DOCUMENT) if "expect(" in block)
     names: dict[str, Any] = {}
     exec(block, names)
     assert len(names["listed"]) == len(names["targets"]) == 1274

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from microexpr.anatomy import EMOTIONS, UNITS
+from microexpr.clip import Clip
 from microexpr.datasets import open_dataset
 from microexpr.datasets.synthetic import Synthetic
 from microexpr.errors import UserError
 from microexpr.inputs import Input
 from microexpr.labels import label_scheme
+from microexpr.mixes import counted_mixes
 
 FLOW442 = Input(("u", "v", "strain"), 28, "tvl1", "minmax8")
 RELATIVE = Input(("u", "v", "m"), 28, "tvl1", "relative")
@@ -144,6 +147,9 @@ def test_persons_differ_more_than_their_own_clips() -> None:
         ({"seed": -1}, "seed must be at least 0"),
         ({"prior": "megc"}, "did you mean 'megc3'"),
         ({"people": 3}, "has no setting 'people'"),
+        ({"disturbance": 0.0}, "disturbance must be above 0"),
+        ({"mixes": "count"}, "did you mean 'counted'"),
+        ({"realism": "rouge"}, "did you mean 'rough'"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, object], says: str) -> None:
@@ -155,3 +161,92 @@ def test_clips_of_others_are_refused(people: Synthetic) -> None:
     stranger = Synthetic(persons=30, clips_per_person=1, seed=3).clips()[-1]
     with pytest.raises(UserError, match="take clips from its clips"):
         people.read(stranger, RELATIVE)
+
+
+def test_disturbed_people_are_the_same_people() -> None:
+    calm, worse = (Synthetic(persons=3, clips_per_person=4, disturbance=d) for d in (1.0, 3.0))
+    assert calm.clips() == worse.clips()
+    a, b = (data.read_many(data.clips(), RELATIVE) for data in (calm, worse))
+    assert not np.allclose(a, b, atol=0.05)
+    np.testing.assert_array_equal(
+        a, Synthetic(persons=3, clips_per_person=4).read_many(calm.clips(), RELATIVE)
+    )
+
+
+def test_by_default_nothing_has_changed() -> None:
+    """What experiments were trained on before `mixes` and other settings came stays as it was."""
+    data = Synthetic(persons=4, clips_per_person=9, seed=5, prior="megc3")
+    clips = data.clips()
+    said = hashlib.sha256(repr([(clip.id, clip.action_units) for clip in clips]).encode())
+    assert said.hexdigest().startswith("12d36930db7aaa2d")
+    fields = data.read_many(clips, Input(("u", "v"), 56, "tvl1", "none"))
+    assert np.abs(fields).sum() == pytest.approx(57781.25, rel=1e-5)
+    textbook = Synthetic(persons=4, clips_per_person=9, seed=5, prior="megc3", mixes="textbook")
+    assert textbook.clips() == clips
+
+
+def test_counted_mixes_come_as_often_as_counted() -> None:
+    clips = Synthetic(persons=100, clips_per_person=70, mixes="counted").clips()
+    contempt = [set(clip.action_units) - {"45"} for clip in clips if clip.emotion == "contempt"]
+    mixes = counted_mixes()["contempt"]
+    weight = {frozenset(mix.units): mix.weight for mix in mixes}
+    share = sum(units in ({"L12"}, {"R12"}) for units in contempt) / len(contempt)
+    expected = (weight[frozenset({"L12"})] + weight[frozenset({"R12"})]) / sum(weight.values())
+    assert share == pytest.approx(0.85 * expected, abs=0.05)  # the rest have a stray unit too
+    for clip in clips[:200]:
+        units = {code.lstrip("LR") for code in clip.action_units}
+        counted = counted_mixes()[clip.emotion]
+        assert any({u.lstrip("LR") for u in mix.units} <= units for mix in counted)
+
+
+def test_both_kinds_of_mixes_by_turns() -> None:
+    made = {
+        mixes: Synthetic(persons=20, clips_per_person=7, mixes=mixes).clips()
+        for mixes in ("textbook", "counted", "both")
+    }
+    emotions = [[clip.emotion for clip in clips] for clips in made.values()]
+    assert emotions[0] == emotions[1] == emotions[2]
+    textbook = {mix.units for mixes in EMOTIONS.values() for mix in mixes}
+
+    def plain(clips: list[Clip]) -> float:
+        found = [
+            tuple(u for c in clip.action_units if (u := c.lstrip("LR")) != "45") for clip in clips
+        ]
+        return sum(units in textbook for units in found) / len(found)
+
+    assert plain(made["textbook"]) > plain(made["both"]) > plain(made["counted"])
+
+
+def test_rough_people_show_the_same_in_patches() -> None:
+    data = {
+        r: Synthetic(persons=6, clips_per_person=7, seed=2, realism=r) for r in ("smooth", "rough")
+    }
+    assert data["smooth"].clips() == data["rough"].clips()
+    smooth, rough = (d.read_many(d.clips(), RELATIVE)[:, :2] for d in data.values())
+    likeness = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(smooth, rough, strict=True)]
+    assert 0.4 < np.median(likeness) < 0.95
+
+    def jumps(fields: NDArray[np.float32]) -> float:
+        steps = np.diff(fields, axis=-1)
+        return float(np.median((steps**4).mean(axis=(1, 2, 3)) / (steps**2).mean((1, 2, 3)) ** 2))
+
+    assert jumps(rough) > 1.5 * jumps(smooth)
+    few = Synthetic(persons=2, clips_per_person=3, seed=2, realism="rough")
+    for clip in few.clips():
+        np.testing.assert_array_equal(few.read(clip, RELATIVE), data["rough"].read(clip, RELATIVE))
+
+
+def test_published_people_are_as_flow442_ships() -> None:
+    data = Synthetic(persons=3, clips_per_person=7, realism="published")
+    assert data.ships == FLOW442
+    planes = data.read_many(data.clips(), FLOW442)
+    assert (planes == np.rint(planes)).all()
+    assert (planes.max(axis=(2, 3)) == 255).all()
+    assert data.read_many(data.clips(), RELATIVE).shape == (21, 3, 28, 28)
+    with pytest.raises(UserError, match="flow in pixels cannot be had"):
+        data.read(data.clips()[0], Input(("u", "v"), 28, "tvl1", "none"))
+    # strain was computed before it was made small: it is not that of the small flow
+    rough = Synthetic(persons=3, clips_per_person=7, realism="rough", size=112)
+    own = rough.read_many(rough.clips(), FLOW442)
+    assert np.corrcoef(planes[:, 0].ravel(), own[:, 0].ravel())[0, 1] > 0.99
+    assert np.corrcoef(planes[:, 2].ravel(), own[:, 2].ravel())[0, 1] < 0.99

@@ -7,24 +7,38 @@ decided by (seed, person, number) alone, whatever is read beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from microexpr.anatomy import EMOTIONS, EXPRESSIVE, ONE_SIDED, UNIT_INDEX, UNITS
+from microexpr.anatomy import EMOTIONS, EXPRESSIVE, ONE_SIDED, UNIT_INDEX, UNITS, Mix
 from microexpr.clip import Clip
 from microexpr.datasets.base import Dataset, check_choice
-from microexpr.encoding import encode
+from microexpr.encoding import encode, minmax8, optical_strain, resample
 from microexpr.errors import UserError
 from microexpr.inputs import Input
-from microexpr.simulation import CLIP, CLIP_UNIFORM, PERSON, PERSON_UNIFORM, render
+from microexpr.mixes import counted_mixes, unit_shares
+from microexpr.roughness import ROUGH, ROUGH_UNIFORM
+from microexpr.simulation import (
+    CLIP,
+    CLIP_UNIFORM,
+    PERSON,
+    PERSON_UNIFORM,
+    Shapes,
+    disturbed,
+    render,
+)
 
 Array = NDArray[np.float32]
 
 PRIORS = ("balanced", "megc3")
+MIXES = ("textbook", "counted", "both")
+REALISM = ("smooth", "rough", "published")
+_PUBLISHED = Input(("u", "v", "strain"), 28, "tvl1", "minmax8")
+_FULL = 112  # pixels at which flow is made before it is published
 _MEGC3 = {  # negative .4, positive .3, surprise .3; anger and disgust lead the negative ones
     "anger": 0.13,
     "contempt": 0.05,
@@ -34,7 +48,7 @@ _MEGC3 = {  # negative .4, positive .3, surprise .3; anger and disgust lead the 
     "sadness": 0.06,
     "surprise": 0.30,
 }
-_PERSON, _SCRIPT, _FIELD = 1, 2, 3  # first word of a seed: independent streams
+_PERSON, _SCRIPT, _FIELD, _ROUGH = 1, 2, 3, 4  # first word of a seed: independent streams
 _CHUNK = 128  # clips rendered together: keeps the working set small
 
 
@@ -49,9 +63,17 @@ class Synthetic(Dataset):
         size: Side of the fields in pixels.
         prior: How emotions are chosen: ``"balanced"``, the seven in turn, or ``"megc3"``, drawn so
             that negative has .4, positive .3 and surprise .3.
+        mixes: Which action units show an emotion: ``"textbook"``, those of
+            `microexpr.anatomy.EMOTIONS`; ``"counted"``, as often and on the sides that coders saw
+            them (`microexpr.mixes`), stray units too; ``"both"``, either by the toss of a coin.
+        realism: How the flow looks: ``"smooth"``; ``"rough"``, in patches and bursts as TV-L1
+            gives it (`microexpr.roughness`); ``"published"``, rough and then encoded as `flow442`
+            was: strain of the full size, 28x28, each plane stretched to 0..255 on its own.
+        disturbance: How much worse than usual the recordings are: errors of the flow, head motion,
+            differences between crops (`microexpr.simulation.disturbed`).
 
     Raises:
-        UserError: A number that is too small, or an unknown prior.
+        UserError: A number that is too small, or an unknown prior, kind of mixes or realism.
     """
 
     title = "Synthetic micro-expressions from action units, any number of persons"
@@ -67,20 +89,28 @@ class Synthetic(Dataset):
         seed: int = 0,
         size: int = 56,
         prior: str = "balanced",
+        disturbance: float = 1.0,
+        mixes: str = "textbook",
+        realism: str = "smooth",
     ) -> None:
         super().__init__(Path() if root is None else root)
         least = {"persons": (persons, 1), "clips_per_person": (clips_per_person, 1)}
         for name, (value, low) in (least | {"size": (size, 8), "seed": (seed, 0)}).items():
             if value < low:
                 raise UserError(f"synthetic: {name} must be at least {low}, got {value}")
+        if not 0 < disturbance < float("inf"):
+            raise UserError(f"synthetic: disturbance must be above 0, got {disturbance}")
         check_choice("synthetic: prior", prior, PRIORS)
-        self.ships = Input(("u", "v"), size, "tvl1", "none")
-        self.size = size
+        check_choice("synthetic: mixes", mixes, MIXES)
+        check_choice("synthetic: realism", realism, REALISM)
+        smooth = Input(("u", "v"), size, "tvl1", "none")
+        self.ships = _PUBLISHED if realism == "published" else smooth
+        self.size, self.disturbance, self.realism = size, disturbance, realism
         self._scripts: dict[str, _Script] = {}
         self._clips: list[Clip] = []
         for person in range(persons):
             for number in range(clips_per_person):
-                script = _script(seed, person, number, prior)
+                script = _script((seed, person, number), prior, mixes)
                 clip = _clip(script)
                 self._clips.append(clip)
                 self._scripts[clip.id] = script
@@ -97,20 +127,40 @@ class Synthetic(Dataset):
     def read_many(self, clips: Sequence[Clip], wants: Input) -> Array:
         """The flow fields of several clips, encoded as `wants`.
 
-        Fields are sampled at this set's size, or at the wanted size if that is larger.
+        Fields are sampled at this set's size, or at the wanted size if that is larger; published
+        ones have 28 pixels and no unit.
+        """
+        published = self.realism == "published"
+        size = _FULL if published else max(self.size, wants.size)
+        has = _PUBLISHED if published else Input(("u", "v"), size, "tvl1", "none")
+        planes = np.empty((len(clips), len(wants.channels), wants.size, wants.size), np.float32)
+        for start in range(0, len(clips), _CHUNK):
+            activation, chance = self.drawn(clips[start : start + _CHUNK])
+            flow = render(activation, disturbed(chance, self.disturbance), size)
+            shown = _publish(flow) if published else flow
+            planes[start : start + _CHUNK] = encode(shown, has, wants)
+        return planes
+
+    def drawn(self, clips: Sequence[Clip]) -> tuple[Array, dict[str, Array]]:
+        """What is known of clips before their fields are made.
+
+        Returns:
+            Activations ``(clips, units, 2)`` and random numbers, as `microexpr.simulation.render`
+            takes them.
+
+        Raises:
+            UserError: A clip of another set.
         """
         unknown = [clip.id for clip in clips if clip.id not in self._scripts]
         if unknown:
             raise UserError(f"synthetic has no clip '{unknown[0]}': take clips from its clips()")
-        size = max(self.size, wants.size)
-        has = Input(("u", "v"), size, "tvl1", "none")
-        planes = np.empty((len(clips), len(wants.channels), wants.size, wants.size), np.float32)
-        for start in range(0, len(clips), _CHUNK):
-            scripts = [self._scripts[clip.id] for clip in clips[start : start + _CHUNK]]
-            activation = np.stack([script.activation for script in scripts])
-            flow = render(activation, _chance(scripts), size)
-            planes[start : start + _CHUNK] = encode(flow, has, wants)
-        return planes
+        scripts = [self._scripts[clip.id] for clip in clips]
+        keys = [script.key for script in scripts]
+        chance = _chance([(_PERSON, *key[:2]) for key in keys], PERSON, PERSON_UNIFORM)
+        chance |= _chance([(_FIELD, *key) for key in keys], CLIP, CLIP_UNIFORM)
+        if self.realism != "smooth":
+            chance |= _chance([(_ROUGH, *key) for key in keys], ROUGH, ROUGH_UNIFORM)
+        return np.stack([script.activation for script in scripts]), chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,27 +172,46 @@ class _Script:
     activation: Array  # (units, 2): left and right half of the picture
 
 
-def _script(seed: int, person: int, number: int, prior: str) -> _Script:
+def _script(key: tuple[int, int, int], prior: str, mixes: str) -> _Script:
     """Draws emotion, action units, strengths and sides of one clip."""
+    seed, person, number = key
     random = np.random.default_rng([_SCRIPT, seed, person, number])
     if prior == "balanced":
         emotion = list(EMOTIONS)[(person + number) % len(EMOTIONS)]
     else:
         emotion = str(random.choice(list(_MEGC3), p=list(_MEGC3.values())))
-    mixes = EMOTIONS[emotion]
-    weights = np.array([mix.weight for mix in mixes], float)
-    units = mixes[int(random.choice(len(mixes), p=weights / weights.sum()))].units
+    counted = mixes == "counted" or (mixes == "both" and random.random() < 0.5)
     activation = np.zeros((len(UNITS), 2), np.float32)
-    chance, side = random.random(), int(random.integers(2))  # one-sided clips are so in every unit
-    for unit in units:
-        gains = _sides(random, side if chance < ONE_SIDED.get(unit, 0) else None)
+    for unit, lone in _counted(random, emotion) if counted else _textbook(random, emotion):
+        gains = _sides(random, lone)
         activation[UNIT_INDEX[unit]] = random.uniform(0.35, 1.0) * gains
     if random.random() < 0.15:  # co-activation: a weak unit that belongs to no emotion
-        stray = UNIT_INDEX[str(random.choice(EXPRESSIVE))]
+        shares = [unit_shares()[unit] for unit in EXPRESSIVE] if counted else None
+        stray = UNIT_INDEX[str(random.choice(EXPRESSIVE, p=shares))]
         activation[stray] += random.uniform(0.1, 0.35) * _sides(random, None)
     if random.random() < 0.3:  # a blink; a third of them open between onset and apex
         activation[UNIT_INDEX["45"]] = random.uniform(0.2, 1.0) * random.choice([1, 1, -1])
-    return _Script((seed, person, number), emotion, activation)
+    return _Script(key, emotion, activation)
+
+
+def _drawn(random: np.random.Generator, mixes: Sequence[Mix]) -> tuple[str, ...]:
+    """The units of one of some mixes, by their weights."""
+    weights = np.array([mix.weight for mix in mixes], float)
+    return mixes[int(random.choice(len(mixes), p=weights / weights.sum()))].units
+
+
+def _textbook(random: np.random.Generator, emotion: str) -> Iterator[tuple[str, int | None]]:
+    """Units, and the half of the picture to which each is confined, if it is."""
+    units = _drawn(random, EMOTIONS[emotion])
+    chance, side = random.random(), int(random.integers(2))  # one-sided clips are so in every unit
+    for unit in units:
+        yield unit, side if chance < ONE_SIDED.get(unit, 0) else None
+
+
+def _counted(random: np.random.Generator, emotion: str) -> Iterator[tuple[str, int | None]]:
+    """The same, of a combination as coded: L is the person's left, the picture's right half."""
+    for code in _drawn(random, counted_mixes()[emotion]):
+        yield code.lstrip("LR"), {"L": 1, "R": 0}.get(code[0])
 
 
 def _sides(random: np.random.Generator, lone: int | None) -> Array:
@@ -176,19 +245,18 @@ def _codes(activation: Array) -> tuple[str, ...]:
     return tuple(codes)
 
 
-def _chance(scripts: Sequence[_Script]) -> dict[str, Array]:
-    """The random numbers of some clips, ``(clips, *shape)`` each; those of a person are shared."""
+def _publish(flow: Array) -> Array:
+    """Flow ``(clips, 2, n, n)`` as `flow442` was made of it, ``(clips, 3, 28, 28)``."""
+    strain = optical_strain(flow[:, 0], flow[:, 1])[:, None]
+    planes = resample(np.concatenate([flow, strain], axis=1), _PUBLISHED.size)
+    return minmax8(planes).astype(np.float32)
+
+
+def _chance(keys: Sequence[tuple[int, ...]], normal: Shapes, uniform: Shapes) -> dict[str, Array]:
+    """Random numbers ``(keys, *shape)`` by name, each row decided by its key."""
     rows: list[dict[str, Array]] = []
-    for script in scripts:
-        seed, person, number = script.key
-        row: dict[str, Array] = {}
-        own = np.random.default_rng([_PERSON, seed, person])
-        random = np.random.default_rng([_FIELD, seed, person, number])
-        for source, normal, uniform in (
-            (own, PERSON, PERSON_UNIFORM),
-            (random, CLIP, CLIP_UNIFORM),
-        ):
-            row |= {k: source.standard_normal(s, np.float32) for k, s in normal.items()}
-            row |= {k: source.random(s, np.float32) for k, s in uniform.items()}
-        rows.append(row)
-    return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    for key in keys:
+        source = np.random.default_rng(key)
+        row = {k: source.standard_normal(s, np.float32) for k, s in normal.items()}
+        rows.append(row | {k: source.random(s, np.float32) for k, s in uniform.items()})
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

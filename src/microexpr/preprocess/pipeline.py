@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microexpr.clip import Clip
+from microexpr.cluster import Cluster, spread
 from microexpr.drawing import contact_sheet, flow_to_rgb, save
 from microexpr.errors import UserError
 from microexpr.inputs import Input
-from microexpr.jobs import spread
 from microexpr.layout import numbered_pictures
 from microexpr.preprocess.align import FACE, TIGHT, alignment, grey, warp
 from microexpr.preprocess.apex import apex
@@ -101,6 +101,7 @@ def prepare(
     settings: Mapping[str, Any] | None = None,
     jobs: int = 1,
     watch: Watch = lambda what, done, of: None,
+    on: Cluster | None = None,
 ) -> Summary:
     """Prepares a data set into a store; killed and started again, it goes on.
 
@@ -115,6 +116,7 @@ def prepare(
         settings: Those of the data set, for the record.
         jobs: Processes.
         watch: Called with (what, done, of).
+        on: A cluster whose machines do the work in place of processes here.
 
     Raises:
         UserError: No face models; or the store holds this data set with other settings.
@@ -129,7 +131,8 @@ def prepare(
     watch("checking", 1, 1)
     watch("clips", len(tasks) - len(left), len(tasks))
     failed = {}
-    for done, (task, reason) in enumerate(spread(do_clip, left, jobs), start=1):
+    outcomes = spread(do_clip, left, jobs, on, (store, root))
+    for done, (task, reason) in enumerate(outcomes, start=1):
         watch("clips", len(tasks) - len(left) + done, len(tasks))
         if reason:
             failed[task.clip.id] = reason
