@@ -19,7 +19,9 @@ from microexpr.evaluation.plan import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-FILES = sorted([*BENCHMARKS.glob("*.toml"), *(BENCHMARKS / "honesty").glob("*.toml")])
+FILES = sorted(
+    file for part in ("", "honesty", "candidates") for file in (BENCHMARKS / part).glob("*.toml")
+)
 PRINTED = [path for path in FILES if "published" in tomllib.loads(path.read_text())]
 HERE = sorted(BENCHMARKS.glob("ablation_*s.toml")) + sorted(BENCHMARKS.glob("ablation_*i.toml"))
 HERE += sorted(BENCHMARKS.glob("ablation_*_synthetic.toml"))

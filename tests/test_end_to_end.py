@@ -3,6 +3,7 @@ trained on, tested."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -18,6 +19,7 @@ import pytest
 
 from microexpr import cli
 from microexpr.evaluation.predictions import read_predictions
+from microexpr.film import Blink, Movement, Script, drawn_portrait, film
 from microexpr.preprocess.store import Store
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -196,3 +198,46 @@ def test_killed_ten_times_or_made_by_two_the_store_ends_the_same(
     assert start(store).wait() == 0
     time.sleep(3)  # workers whose parent was killed are gone by now
     assert files(store) == whole
+
+
+BLINKS = (Blink(1.4, 1.48, 1.65), Blink(2.8, 2.88, 3.05))
+ACTS = {  # class of the default model: emotion, action units, apex in seconds
+    "positive": ("happiness", ("6", "12"), 0.8),
+    "surprise": ("surprise", ("1", "2", "5"), 2.2),
+    "negative": ("anger", ("4", "7"), 3.6),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("person", [0, 1])
+def test_a_smile_a_surprise_and_a_frown_are_named(
+    microexpr: Command, tmp_path: Path, person: int
+) -> None:
+    events = tuple(
+        Movement(emotion, units, apex - 0.2, apex, apex + 0.2, peak=2.0)
+        for emotion, units, apex in ACTS.values()
+    )
+    path = tmp_path / "acts.mp4"
+    script = Script(200.0, 4.3, events, BLINKS, drift=2.0, seed=person)
+    film(drawn_portrait(person), script, path)
+    report = json.loads(microexpr("analyze", path, "--out", tmp_path / "out", "--json"))
+    found = report["events"]
+    assert [event["emotion"] for event in found] == list(ACTS)
+    for event, (_, _, apex) in zip(found, ACTS.values(), strict=True):
+        assert event["kind"] == "micro"
+        assert abs(event["apex"]["time"] - apex) < 0.05
+    assert "an emotion for 3" in report["summary"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("person", [100, 101])
+def test_blinks_and_a_moving_head_are_no_emotion(
+    microexpr: Command, tmp_path: Path, person: int
+) -> None:
+    path = tmp_path / "none.mp4"
+    script = Script(200.0, 4.3, (), (Blink(0.3, 0.38, 0.55), *BLINKS), drift=3.0, seed=person)
+    film(drawn_portrait(person), script, path)
+    report = json.loads(microexpr("analyze", path, "--out", tmp_path / "out", "--json"))
+    assert [event["emotion"] for event in report["events"]] == [None] * len(report["events"])
+    assert report["face"]["seen"]
+    assert len(report["blinks"]) >= 2

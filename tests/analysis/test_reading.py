@@ -5,12 +5,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from microexpr.analysis import key_frames
 from microexpr.analysis.reading import combine, mirrored, read_emotion
 from microexpr.errors import UserError
 from microexpr.inputs import Input
+from microexpr.models import create_model
 from microexpr.preprocess.closeup import Closeup, model_input
+from microexpr.training.checkpoint import Checkpoint
 from microexpr.training.default import WEIGHTS, default_card, fingerprint, load_default
 
 LABELS = ("negative", "positive", "surprise")
@@ -64,6 +67,27 @@ def test_the_default_model_reads_a_movement() -> None:
     assert sum(reading.probabilities) == pytest.approx(1, abs=1e-3)
     for low, mean, high in zip(reading.lowest, reading.probabilities, reading.highest, strict=True):
         assert low <= mean <= high
+
+
+def test_a_model_with_units_tells_which_are_active() -> None:
+    torch.manual_seed(0)
+    model = create_model("smallcnn", 3, units=["4", "12"]).eval()
+    reading = read_emotion(closeup(), Checkpoint(model, "smallcnn", LABELS))
+    pairs = [(0, 2), (0, 2), (1, 2), (0, 1), (0, 2)]  # of three frames, none is beside the ends
+    planes = np.stack([model_input(closeup(), model.eats, a, b) for a, b in pairs])
+    both = np.concatenate([planes, mirrored(planes, model.eats)])
+    logits = model(torch.from_numpy(both)).detach().numpy().astype(np.float64)[:, 3:]
+    wanted = (1 / (1 + np.exp(-logits))).mean(axis=0)
+    assert [unit for unit, _ in reading.units] == ["4", "12"]
+    assert [p for _, p in reading.units] == pytest.approx(wanted.tolist(), abs=1e-4)
+
+
+def test_a_softer_model_is_less_sure_of_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load_default()
+    sharp = read_emotion(closeup(), found, confidence=0.0)
+    monkeypatch.setattr(found.model, "temperature", 4 * found.model.temperature)
+    soft = read_emotion(closeup(), found, confidence=0.0)
+    assert max(soft.probabilities) < max(sharp.probabilities)
 
 
 def test_the_card_belongs_to_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:

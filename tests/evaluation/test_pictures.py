@@ -3,7 +3,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from microexpr.drawing import BLUE, GREY
+from microexpr.evaluation.calibration import Reliability, RiskCoverage
 from microexpr.evaluation.comparison import compare
 from microexpr.evaluation.pictures import (
     Panel,
@@ -11,6 +14,8 @@ from microexpr.evaluation.pictures import (
     draw_comparison,
     draw_curves,
     draw_intervals,
+    draw_reliability,
+    draw_risk_coverage,
 )
 from microexpr.evaluation.predictions import Predictions
 from microexpr.evaluation.tables import Run
@@ -75,3 +80,26 @@ def test_curves_go_through_their_places() -> None:
     (axes,) = draw_curves((25, 50, 200), series[:1], "frames a second", even=True).axes
     assert axes.lines[0].get_xdata().tolist() == [0, 1, 2]
     assert axes.get_legend() is None
+
+
+def test_a_reliable_model_lies_on_the_diagonal() -> None:
+    one = Reliability(np.array([30, 10]), np.array([0.4, 0.9]), np.array([0.5, 0.8]))
+    (axes,) = draw_reliability({"15 bins": one, "equal counts": one}).axes
+    assert axes.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert axes.lines[1].get_xydata().tolist() == [[0.4, 0.5], [0.9, 0.8]]
+    large, small = axes.collections[0].get_sizes()
+    assert large - 12 == 3 * (small - 12)
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["15 bins", "equal counts"]
+
+
+def test_the_threshold_is_a_dot_on_the_curve() -> None:
+    thresholds, coverage = np.array([0.9, 0.6, 0.4]), np.array([0.2, 0.7, 1.0])
+    one = RiskCoverage(thresholds, coverage, np.array([0.0, 0.1, 0.3]))
+    (axes,) = draw_risk_coverage({"all": one}, threshold=0.5).axes
+    curve, dot = axes.lines
+    assert curve.get_xydata().tolist() == [[0.2, 0.0], [0.7, 0.1], [1.0, 0.3]]
+    assert dot.get_xydata().tolist() == [[0.7, 0.1]]
+    assert axes.get_legend() is None
+    assert len(draw_risk_coverage({"all": one}).axes[0].lines) == 1
+    assert len(draw_risk_coverage({"all": one}, threshold=0.95).axes[0].lines) == 1

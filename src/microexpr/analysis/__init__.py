@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from microexpr.analysis.reading import CONFIDENCE, Reading, read_emotion
+from microexpr.analysis.reading import Reading, read_emotion
 from microexpr.errors import UserError
 from microexpr.preprocess.align import FACE, grey
 from microexpr.preprocess.apex import apex as find_apex
@@ -37,8 +37,9 @@ from microexpr.preprocess.spot import (
 )
 from microexpr.preprocess.track import Track, points_at, track
 from microexpr.preprocess.units import Suggestion, most_active, region_name, suggest_units
-from microexpr.training.checkpoint import Checkpoint, load_checkpoint
-from microexpr.training.default import ModelCard, default_card, load_default
+from microexpr.training.checkpoint import Checkpoint
+from microexpr.training.default import ModelCard
+from microexpr.training.pretrained import Pretrained, load_pretrained
 from microexpr.video import VideoInfo, open_video
 
 STEP = 0.01  # seconds by which onset and apex are moved for the further readings
@@ -50,6 +51,7 @@ DARK, BRIGHT = 50.0, 205.0  # mean grey of the face
 
 Array = NDArray[np.float32]
 Watch = Callable[[str, int, int], None]
+Model = str | Path | Pretrained | None  # what `load_pretrained` takes, or gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ class Finding:
         problems: What was in the way, one line each.
         regions: The five that moved most.
         units: Action units suggested.
+        by_hand: What a person gave, not the program: of ``"movement"``, ``"onset"``, ``"apex"``,
+            ``"offset"`` and ``"emotion"``.
     """
 
     event: Event
@@ -111,6 +115,7 @@ class Finding:
     problems: tuple[str, ...]
     regions: tuple[RegionMotion, ...]
     units: tuple[Suggestion, ...]
+    by_hand: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,10 +151,10 @@ class Analysis:
 def analyze(
     path: Path | str,
     *,
-    model: Path | None = None,
+    model: Model = None,
     face: int = 0,
     key_frames: KeyFrames | None = None,
-    confidence: float = CONFIDENCE,
+    confidence: float | None = None,
     fps: float | None = None,
     watch: Watch = lambda what, done, of: None,
 ) -> Analysis:
@@ -157,10 +162,10 @@ def analyze(
 
     Args:
         path: A video, an animation, or a folder of frames.
-        model: Checkpoint; None for the default one.
+        model: Any name of `load_pretrained`, or what it gave; None for the default one.
         face: Which of several faces, the largest being 0.
         key_frames: Of the one movement that is there, if they are known.
-        confidence: Mean probability below which no emotion is named, 0..1.
+        confidence: Mean probability below which no emotion is named, 0..1; None: the model's own.
         fps: Frame rate of a folder of frames; overrules that of a file.
         watch: Called with (what, done, of).
 
@@ -171,7 +176,7 @@ def analyze(
         UserError: The recording or the checkpoint cannot be read, has one frame or fewer than 12 a
             second, or the key frames do not fit.
     """
-    if not 0 <= confidence <= 1:
+    if confidence is not None and not 0 <= confidence <= 1:
         raise UserError(f"the confidence must lie between 0 and 1, got {confidence}")
     video = open_video(path, fps)
     if video.frames < 2:
@@ -180,6 +185,7 @@ def analyze(
         told = f"{video.fps:.3g} frames per second, too few to see a movement of half a second"
         raise UserError(f"{video.path} has {told}; at least {RATE_NEEDED:g} are needed")
     checkpoint, card = _model(model)
+    confidence = card.confidence if confidence is None else confidence
     watch("steps", 0, 4)
     found = track(load_face_models(), video, face)
     watch("steps", 1, 4)
@@ -208,10 +214,35 @@ def analyze(
     )
 
 
-def _model(path: Path | None) -> tuple[Checkpoint, ModelCard]:
-    if path is None:
-        return load_default(), default_card()
-    return load_checkpoint(path), ModelCard(name=path.name)
+def read_movement(analysis: Analysis, frames: KeyFrames, model: Model = None) -> Finding:
+    """Reads one more movement of a recording that was analysed, between frames that are known.
+
+    Args:
+        analysis: From `analyze`; its face points and blinks are used, nothing is tracked again.
+        frames: Of the movement.
+        model: Any name of `load_pretrained`, or what it gave; None for the default one.
+
+    Raises:
+        UserError: The key frames are not there or not in their order, or no face is at the onset.
+    """
+    key_frames(frames.onset, frames.apex, frames.offset)
+    event = _given(analysis.video, analysis.track, frames)
+    if event is None:
+        raise UserError("no face is to be seen in this recording")
+    checkpoint, _ = _model(model)
+    return _finding(
+        analysis.video,
+        analysis.track,
+        analysis.spotting,
+        event,
+        checkpoint,
+        analysis.confidence,
+    )
+
+
+def _model(model: Model) -> tuple[Checkpoint, ModelCard]:
+    found = model if isinstance(model, Pretrained) else load_pretrained(model)
+    return found.checkpoint, found.card
 
 
 def _motion(video: VideoInfo, found: Track) -> Motion:

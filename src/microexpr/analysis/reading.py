@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from microexpr.inputs import Input
 from microexpr.preprocess.closeup import Closeup, model_input
 from microexpr.training.checkpoint import Checkpoint
+from microexpr.training.default import CONFIDENCE
 
-CONFIDENCE = 0.6  # mean probability below which no emotion is named
 AGREEMENT = 0.7  # share of the readings that must agree on it
 
 Array = NDArray[np.float32]
@@ -33,6 +33,8 @@ class Reading:
         highest: Largest.
         agreement: Share of the readings whose first choice is that of the mean.
         emotion: The first choice; None where the model abstains.
+        units: Action units, each with the mean probability that it is active; empty where the model
+            has none.
     """
 
     labels: tuple[str, ...]
@@ -41,6 +43,7 @@ class Reading:
     highest: tuple[float, ...]
     agreement: float
     emotion: str | None
+    units: tuple[tuple[str, float], ...] = ()
 
 
 def read_emotion(
@@ -64,10 +67,14 @@ def read_emotion(
     pairs += [(start, beside(top, by)) for by in (-step, step)]
     planes = [model_input(seen, wants, a, b) if a < b else None for a, b in pairs]
     kept = np.stack([plane for plane in planes if plane is not None])
-    both = np.concatenate([kept, mirrored(kept, wants)])
+    both = torch.from_numpy(np.concatenate([kept, mirrored(kept, wants)]))
+    model = checkpoint.model
     with torch.no_grad():
-        _, probabilities = checkpoint.model.predict(torch.from_numpy(both))
-    return combine(probabilities.numpy().astype(np.float64), checkpoint.labels, confidence)
+        _, probabilities = model.predict(both)
+        active = model.unit_probabilities(both).mean(dim=0)
+    reading = combine(probabilities.numpy().astype(np.float64), checkpoint.labels, confidence)
+    units = zip(model.units, active.tolist(), strict=True)
+    return replace(reading, units=tuple((unit, round(p, 4)) for unit, p in units))
 
 
 def mirrored(planes: Array, wants: Input) -> Array:

@@ -1,12 +1,14 @@
 """An experiment is a TOML file read into frozen values; an unknown key is an error.
 
-[data]      dataset, labels, settings = {...}, input = {...}; [data.others.NAME] likewise
-[protocol]  name, ...settings
-[model]     name, ...settings
-[recipe]    defaults of every phase, precision, devices; [[recipe.phases]]
-[run]       seeds, selections
-[grid]      "model.orders" = [[...], [...]]: every combination is an arm
-[published] figures of a paper to set beside the arms (`microexpr.evaluation.ablation`)
+The tables of the file:
+
+    [data]      dataset, labels, settings = {...}, input = {...}; [data.others.NAME] likewise
+    [protocol]  name, ...settings
+    [model]     name, ...settings
+    [recipe]    defaults of every phase, precision, devices; [[recipe.phases]]
+    [run]       seeds, selections
+    [grid]      "model.orders" = [[...], [...]]: every combination is an arm
+    [published] figures of a paper to set beside the arms (`microexpr.evaluation.ablation`)
 """
 
 from __future__ import annotations

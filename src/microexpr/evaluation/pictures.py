@@ -5,7 +5,7 @@ Each function gives a matplotlib `Figure`; `microexpr.drawing.save` writes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from microexpr.drawing import BLUE, GREY, INK, VERMILION, bare, blank
+from microexpr.evaluation.calibration import Reliability, RiskCoverage
 from microexpr.evaluation.comparison import Comparison
 from microexpr.evaluation.honesty import Honesty
 from microexpr.evaluation.tables import TITLES
@@ -200,3 +201,56 @@ def draw_curves(
         axes.legend(frameon=False, fontsize=9)
     bare(axes, size=9.5)
     return figure
+
+
+def draw_reliability(found: Mapping[str, Reliability]) -> Figure:
+    """How often predictions are right over how sure they are; dots as large as their bin.
+
+    Args:
+        found: By name, for the legend.
+    """
+    figure, axes = _square("confidence", "right")
+    axes.plot([0, 1], [0, 1], color=INK, lw=1.0, ls=(0, (4, 3)), zorder=1)
+    for (name, one), colour in zip(found.items(), COLOURS, strict=False):
+        size = 300 * one.count / one.count.sum()
+        axes.plot(one.confidence, one.accuracy, color=colour, lw=1.4, label=name)
+        axes.scatter(one.confidence, one.accuracy, s=12 + size, color=colour, edgecolor="white")
+    _legend(axes, len(found), "upper left")
+    return figure
+
+
+def draw_risk_coverage(found: Mapping[str, RiskCoverage], threshold: float | None = None) -> Figure:
+    """How often the surest predictions are wrong, over how many of them are named.
+
+    Args:
+        found: By name, for the legend.
+        threshold: A confidence; a dot marks it on each curve.
+    """
+    figure, axes = _square("coverage: share that is named", "risk: share of those that is wrong")
+    top = max(float(one.risk.max()) for one in found.values())
+    for (name, one), colour in zip(found.items(), COLOURS, strict=False):
+        axes.plot(one.coverage, one.risk, color=colour, lw=1.8, label=name)
+        kept = np.flatnonzero(one.threshold >= (2.0 if threshold is None else threshold))
+        if len(kept):
+            axes.plot(one.coverage[kept[-1]], one.risk[kept[-1]], "o", color=colour, ms=8)
+    axes.set_ylim(0, min(1.0, 1.15 * top + 0.02))
+    _legend(axes, len(found), "upper left")
+    return figure
+
+
+def _square(across: str, up: str) -> tuple[Figure, Any]:
+    figure = blank(4.2, 3.9)
+    axes = figure.add_subplot()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.grid(color="#e6e6e6", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(across, fontsize=10, color=INK)
+    axes.set_ylabel(up, fontsize=10, color=INK)
+    bare(axes, size=9.5)
+    return figure, axes
+
+
+def _legend(axes: Any, count: int, place: str) -> None:
+    if count > 1:
+        axes.legend(frameon=False, fontsize=9, loc=place)

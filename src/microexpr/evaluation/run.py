@@ -14,7 +14,6 @@ among equals), which is what much of the field reports; leaky, for comparison on
 from __future__ import annotations
 
 import copy
-import os
 import re
 import shutil
 import time
@@ -32,6 +31,7 @@ from torch import Tensor
 
 from microexpr import jobs as processes
 from microexpr.clip import Clip
+from microexpr.cluster import Cluster, spread, wait_for
 from microexpr.errors import UserError
 from microexpr.evaluation.bench import Bench, build_model, open_sets
 from microexpr.evaluation.choices import note_choices, write_choices
@@ -49,6 +49,7 @@ from microexpr.files import replacing, write_text
 from microexpr.models.base import Adaptive, Classifier
 from microexpr.training.checkpoint import Checkpoint, save_checkpoint
 from microexpr.training.data import ArrayFile, TrainingSet, tensors, without
+from microexpr.training.devices import is_first, is_shared
 from microexpr.training.fit import epochs
 from microexpr.training.persons import split_persons
 
@@ -84,6 +85,7 @@ def run_experiment(
     out: Path,
     jobs: int = 1,
     watch: Watch = lambda what, done, of: None,
+    on: Cluster | None = None,
 ) -> Path:
     """Trains and tests every fold for every seed.
 
@@ -94,6 +96,8 @@ def run_experiment(
             completed; one that holds the finished run is left as it is.
         jobs: Processes, of one thread each. The result does not depend on it.
         watch: Called with (what, done, of).
+        on: A cluster whose machines do the work in place of processes here. The result does not
+            depend on it either, where processors and versions are the same.
 
     Returns:
         Path of predictions.csv.
@@ -102,26 +106,29 @@ def run_experiment(
         UserError: Bad input; or `out` holds another experiment (the message names the difference).
     """
     processes.check_jobs(jobs)
-    if experiment.recipe.devices > 1:
+    if is_shared(experiment.recipe):
         raise UserError(
-            "[recipe] devices: a run spreads its folds over processes, one device each; "
-            "several devices for one training are for `microexpr train`"
+            "[recipe] devices and torchrun: a run spreads its folds over processes or a cluster, "
+            "one device each; several devices for one training are for `microexpr train`"
         )
     _refuse_another(out, experiment)
     table = out / "predictions.csv"
     if not table.exists():
         _prepare(experiment, data, out)
         bench = _bench(out, data)
-        _lead(bench, out, data, jobs, watch)
+        _lead(bench, out, data, jobs, watch, on)
         tasks = _tasks(bench, out, data)
         left = [task for task in tasks if not _whole(task.part)]
         watch("folds", len(tasks) - len(left), len(tasks))
-        for done, _ in enumerate(processes.spread(do_task, left, jobs), start=1):
+        for done, _ in enumerate(spread(do_task, left, jobs, on, _folders(out, data)), start=1):
             watch("folds", len(tasks) - len(left) + done, len(tasks))
+        if on:
+            wait_for([task.part for task in left])
         times = [task.part.with_suffix(".seconds") for task in tasks]
         times += [_lead_file(out, s).with_suffix(".seconds") for s in experiment.run.seeds]
         seconds = sum(float(path.read_text()) for path in times if path.exists())
-        write_text(environment(jobs, len(tasks), seconds), out / "environment.json")
+        told = environment(on.cores if on else jobs, len(tasks), seconds, "ray" if on else "")
+        write_text(told, out / "environment.json")
         write_choices([task.note for task in tasks], out)
         write_predictions(concatenate([read_predictions(task.part) for task in tasks]), table)
     for leftover in ("folds", "cache"):
@@ -140,7 +147,7 @@ def train_on_all(
     for epoch in epochs(model, clips, experiment.recipe, seed, others):
         watch(phases[epoch.phase].name, epoch.number, phases[epoch.phase].epochs)
         model = epoch.model
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # the other devices' processes hold the same
+    if is_first():  # the other devices' processes hold the same
         checkpoint = Checkpoint(model.eval(), experiment.model.name, clips.scheme.labels)
         save_checkpoint(path, checkpoint)
 
@@ -219,15 +226,22 @@ def _whole(part: Path) -> bool:
     return True
 
 
-def _lead(bench: Bench, out: Path, data: Path | None, jobs: int, watch: Watch) -> None:
+def _lead(
+    bench: Bench, out: Path, data: Path | None, jobs: int, watch: Watch, on: Cluster | None
+) -> None:
     """Does the phases that all folds share, once for each seed."""
     if not bench.lead:
         return
     seeds = bench.experiment.run.seeds
     left = [Task(out, data, s, "", "lead") for s in seeds if not _lead_file(out, s).exists()]
     watch("pre-training", len(seeds) - len(left), len(seeds))
-    for done, _ in enumerate(processes.spread(do_lead, left, jobs), start=1):
+    for done, _ in enumerate(spread(do_lead, left, jobs, on, _folders(out, data)), start=1):
         watch("pre-training", len(seeds) - len(left) + done, len(seeds))
+
+
+def _folders(out: Path, data: Path | None) -> list[Path]:
+    """What the machines of a cluster must see."""
+    return [out] if data is None else [out, data]
 
 
 def _lead_file(out: Path, seed: int) -> Path:

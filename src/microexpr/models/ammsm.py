@@ -44,12 +44,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microexpr.errors import UserError, suggest
 from microexpr.inputs import PICTURES, Input
-from microexpr.models.base import Adaptive, check_input, check_setting
+from microexpr.models.base import Adaptive, check_input, check_setting, check_units, joint_loss
 from microexpr.nn.layers import init_linear
 from microexpr.nn.magnifier import Magnifier, magnification_loss
 from microexpr.nn.pictures import imagenet
@@ -127,6 +126,7 @@ class Ammsm(Adaptive):
         magnifier_width: Default by size.
         magnifier_levels: Default by size.
         drop_path: Default by size.
+        units: Action units to predict beside the class; ours, not the paper's.
 
     Raises:
         UserError: A setting out of its range.
@@ -170,6 +170,7 @@ class Ammsm(Adaptive):
         magnifier_width: int | None = None,
         magnifier_levels: int | None = None,
         drop_path: float | None = None,
+        units: Sequence[str] = (),
     ) -> None:
         super().__init__()
         check_setting("size", size, SIZES)
@@ -178,7 +179,7 @@ class Ammsm(Adaptive):
         check_setting("fusion", fusion, ("concat", "add"))
         check_setting("masking", masking, ("exact", "paper"))
         _check_flow(channels, normalisation, magnifier)
-        self.classes = classes
+        self.classes, self.units = classes, check_units(units)
         self.planes = len(channels)
         planes = (*channels, *(ONSET if spatial else ()))
         self.eats = Input(planes, _or(image, preset.image), "tvl1", normalisation)
@@ -206,7 +207,7 @@ class Ammsm(Adaptive):
             conv = nn.Conv2d(both, wide[1], 1, bias=False)
             self.fuse = nn.Sequential(conv, nn.BatchNorm2d(wide[1]))
         self.norm = nn.LayerNorm(wide[-1])
-        self.head = nn.Linear(wide[-1], classes)
+        self.head = nn.Linear(wide[-1], classes + len(self.units))
         self.apply(init_linear)
         self._keep_choices(pairs(depths) if sparsity else [], ratios, alpha)
 
@@ -245,7 +246,7 @@ class Ammsm(Adaptive):
                 self.sparsity_percent[place] = _percent(name, value, 0.0, RATIOS[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(b, channels, image, image)`` -> logits ``(b, classes)``, as chosen."""
+        """``(b, channels, image, image)`` -> logits ``(b, classes + units)``, as chosen."""
         check_input(x, self.eats)
         return self._as_chosen(x) if self.training else in_pieces(self._as_chosen, x)
 
@@ -257,7 +258,7 @@ class Ammsm(Adaptive):
         flow = x[:, : self.planes]
         alpha, ratios = self._draw()
         magnified = self.magnify(flow, alpha)
-        loss = F.cross_entropy(self._classify(x, magnified, ratios), y)
+        loss = joint_loss(self._classify(x, magnified, ratios), y, self.classes)
         if self.magnifier is None:
             return loss
         return loss + (1 - progress) * magnification_loss(flow, magnified, alpha)

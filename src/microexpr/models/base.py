@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from microexpr.anatomy import UNITS
 from microexpr.errors import UserError, suggest
 from microexpr.inputs import Input
 from microexpr.nn.folding import fold_batch_norms
@@ -34,6 +35,8 @@ class Classifier(nn.Module, ABC):
     Attributes:
         classes: Number of classes.
         settings: The settings it was created with, JSON-able; `create_model` keeps them here.
+        units: Action units whose activity it predicts beside the class; most models have none.
+        temperature: What calibration divides the logits by; 1: as trained. It is saved.
         deployed: Whether `deploy` made it.
     """
 
@@ -44,6 +47,8 @@ class Classifier(nn.Module, ABC):
     eats: Input
     classes: int
     settings: dict[str, Any]
+    units: tuple[str, ...] = ()
+    temperature: float = 1.0
     deployed: bool = False
 
     @abstractmethod
@@ -55,25 +60,27 @@ class Classifier(nn.Module, ABC):
                 ``(b, frames, channels, size, size)``.
 
         Returns:
-            ``(b, classes)`` (a model with several heads documents its own width).
+            ``(b, classes)``, and a further column for each of `units` (a model with several heads
+            documents its own width).
 
         Raises:
             UserError: A shape the model does not eat.
         """
 
     def loss(self, x: Tensor, y: Tensor, progress: float) -> Tensor:
-        """Cross-entropy, averaged over the batch.
+        """Cross-entropy, averaged over the batch; with `units` see `joint_loss`.
 
         Args:
             x: The inputs of `forward`.
             y: ``(b,)`` int64 labels, or ``(b, classes)`` float target mass. Rows may sum to
-                something else than one: Mixup, class and sample weights all come as mass.
+                something else than one: Mixup, class and sample weights all come as mass. The mass
+                of `units` may follow.
             progress: epoch / epochs, in [0, 1].
 
         Returns:
             A scalar.
         """
-        return F.cross_entropy(self(x), y)
+        return joint_loss(self(x), y, self.classes) if self.units else F.cross_entropy(self(x), y)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,8 +89,29 @@ class Classifier(nn.Module, ABC):
         Returns:
             ``(b,)`` int64 labels and ``(b, classes)`` float32 probabilities that sum to one.
         """
-        probabilities = self(x).float().softmax(dim=1)
+        logits = self(x)
+        logits = logits[:, : self.classes] if self.units else logits
+        probabilities = self.calibrated(logits.float().softmax(dim=1))
         return probabilities.argmax(dim=1), probabilities
+
+    def calibrated(self, probabilities: Tensor) -> Tensor:
+        """Probabilities ``(b, classes)`` as logits divided by `temperature` would give them."""
+        if self.temperature == 1:
+            return probabilities
+        smallest = torch.finfo(probabilities.dtype).tiny
+        return (probabilities.clamp_min(smallest).log() / self.temperature).softmax(dim=1)
+
+    @torch.no_grad()
+    def unit_probabilities(self, x: Tensor) -> Tensor:
+        """How likely each action unit is active, on either side of the face.
+
+        Returns:
+            ``(b, units)`` float32 in the order of `units`; without units no column.
+        """
+        if not self.units:
+            return x.new_zeros(len(x), 0)
+        logits: Tensor = self(x)
+        return logits[:, self.classes :].float().sigmoid()
 
     def deploy(self) -> Self:
         """A copy for inference alone: batch norms are folded into the convolutions before them.
@@ -147,6 +175,41 @@ class Adaptive(Classifier):
         Raises:
             UserError: An unknown name, or a value out of its range.
         """
+
+
+def joint_loss(logits: Tensor, y: Tensor, classes: int) -> Tensor:
+    """Cross-entropy of the classes, and binary cross-entropy of the action units beside it.
+
+    Both are averaged over the batch, the second over the units too, and both are linear in the
+    mass. A clip whose units are not known has no mass there and adds nothing.
+
+    Args:
+        logits: ``(b, classes + units)``.
+        y: ``(b,)`` int64 labels or ``(b, classes)`` mass: of the classes alone; or
+            ``(b, classes + 2 units)`` mass: classes, then "active", then "not active".
+        classes: Number of classes.
+    """
+    known = y[:, :classes] if y.ndim > 1 else y
+    loss = F.cross_entropy(logits[:, :classes], known)
+    if y.ndim == 1 or y.shape[1] == classes:
+        return loss
+    units = logits[:, classes:]
+    active, absent = y[:, classes:].chunk(2, dim=1)
+    return loss + (active * F.softplus(-units) + absent * F.softplus(units)).mean()
+
+
+def check_units(units: Iterable[str]) -> tuple[str, ...]:
+    """The action units of a setting, by their numbers in FACS.
+
+    Raises:
+        UserError: One that `microexpr.anatomy.UNITS` does not have, or one twice.
+    """
+    named = tuple(units)
+    for unit in named:
+        check_setting("action unit", unit, UNITS)
+        if named.count(unit) > 1:
+            raise UserError(f"units names the action unit {unit} twice")
+    return named
 
 
 def input_shape(eats: Input) -> tuple[int, ...]:

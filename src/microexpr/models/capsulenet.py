@@ -104,7 +104,8 @@ class CapsuleNet(Classifier):
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The longest capsule, and the lengths divided by their sum."""
         lengths = self(x).float() + 1e-12
-        return lengths.argmax(dim=1), lengths / lengths.sum(dim=1, keepdim=True)
+        shares = lengths / lengths.sum(dim=1, keepdim=True)
+        return lengths.argmax(dim=1), self.calibrated(shares)
 
     def load_backbone(self, source: str | Path | Mapping[str, Any]) -> CapsuleNet:
         """Loads torchvision's weights of ResNet-18 into the backbone; returns this model.

@@ -45,7 +45,7 @@ from torch import Tensor, nn
 
 from microexpr.errors import UserError
 from microexpr.inputs import Input
-from microexpr.models.base import Classifier, check_input, check_setting
+from microexpr.models.base import Classifier, check_input, check_setting, check_units
 from microexpr.nn.dgcm import CoarseToFine
 from microexpr.nn.layers import ConvLevel, PatchEmbed, init_linear
 from microexpr.nn.mixers import init_steps
@@ -117,6 +117,7 @@ class Merba(Classifier):
         widths: Default by size.
         depths: Default by size.
         attentions: Default by size.
+        units: Action units to predict beside the class; ours, not the paper's. Not with ``dgcm``.
 
     Raises:
         UserError: A setting out of its range.
@@ -153,10 +154,11 @@ class Merba(Classifier):
         widths: Sequence[int] | None = None,
         depths: Sequence[int] | None = None,
         attentions: Sequence[int] | None = None,
+        units: Sequence[str] = (),
     ) -> None:
         super().__init__()
         preset = SIZES[check_setting("size", size, SIZES)]
-        self.classes = classes
+        self.classes, self.units = classes, check_units(units)
         self.eats = Input(tuple(channels), _or(image, preset.image), "tvl1", normalisation)
         plan = StagePlan(
             extractor=check_setting("extractor", extractor, ("local", "global")),
@@ -180,7 +182,7 @@ class Merba(Classifier):
         self.levels = _levels(plan, widths, *blocks, self.eats.size, stride, rate)
         self.norm = nn.BatchNorm2d(widths[-1])
         self.dropout = nn.Dropout(dropout)
-        self.head = _head(head, widths[-1], classes, coarse)
+        self.head = _head(head, widths[-1], classes, coarse, len(self.units))
         self.apply(init_linear)
         if check_setting("dt_init", dt_init, ("official", "mamba")) == "mamba":
             self.apply(init_steps)
@@ -192,8 +194,8 @@ class Merba(Classifier):
             x: ``(b, channels, image, image)``.
 
         Returns:
-            ``(b, classes)``; with ``head="dgcm"`` ``(b, g + f)``, coarse logits, then fine ones
-            (`microexpr.nn.dgcm.CoarseToFine`).
+            ``(b, classes + units)``; with ``head="dgcm"`` ``(b, g + f)``, coarse logits, then fine
+            ones (`microexpr.nn.dgcm.CoarseToFine`).
         """
         check_input(x, self.eats)
         x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
@@ -215,7 +217,8 @@ class Merba(Classifier):
         The two can disagree: `microexpr.nn.dgcm.CoarseToFine.predict` says when.
         """
         if isinstance(self.head, CoarseToFine):
-            return self.head.predict(self(x))
+            labels, probabilities = self.head.predict(self(x))
+            return labels, self.calibrated(probabilities)
         return super().predict(x)
 
     def warm_start(self, source: str | Path | Mapping[str, Any]) -> list[str]:
@@ -267,10 +270,12 @@ def _levels(
 
 
 def _head(
-    head: str, dim: int, classes: int, coarse: Sequence[int] | None
+    head: str, dim: int, classes: int, coarse: Sequence[int] | None, units: int
 ) -> nn.Linear | CoarseToFine:
     if check_setting("head", head, ("linear", "dgcm")) == "linear":
-        return nn.Linear(dim, classes)
+        return nn.Linear(dim, classes + units)
+    if units:
+        raise UserError("units need head = 'linear': a coarse-to-fine head has no place for them")
     coarse = DFME7_COARSE if coarse is None and classes == len(DFME7_COARSE) else coarse
     if coarse is None or len(coarse) != classes:
         raise UserError(

@@ -5,7 +5,7 @@ Glossary (symbol: shape at 28 pixels)
     x           (b, 3, 28, 28)    flow
     maps        (b, 16, 14, 14), (b, 32, 7, 7), (b, 36, 4, 4)   convolution, batch norm, ReLU, pool
     features    (b, 576)          the last maps laid flat: where something moves matters
-    logits      (b, classes)
+    logits      (b, classes), and one for each of `units`
 
 Departures: there is no paper to depart from.
 """
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from microexpr.inputs import Input
-from microexpr.models.base import Classifier, check_input
+from microexpr.models.base import Classifier, check_input, check_units
 
 WIDTHS = (16, 32, 36)
 
@@ -33,6 +33,10 @@ class SmallCnn(Classifier):
         image: Side of the input in pixels.
         normalisation: See `microexpr.inputs.Input`.
         dropout: Probability, before the linear layer.
+        units: Action units to predict as well, by their numbers in FACS.
+
+    Raises:
+        UserError: An unknown action unit.
     """
 
     paper = "ours, none"
@@ -47,9 +51,10 @@ class SmallCnn(Classifier):
         image: int = 28,
         normalisation: str = "relative",
         dropout: float = 0.4,
+        units: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes, self.units = classes, check_units(units)
         self.eats = Input(tuple(channels), image, "tvl1", normalisation)
         layers: list[nn.Module] = []
         planes, side = len(channels), image
@@ -62,10 +67,10 @@ class SmallCnn(Classifier):
             ]
             planes, side = width, -(-side // 2)
         self.features = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout))
-        self.head = nn.Linear(planes * side**2, classes)
+        self.head = nn.Linear(planes * side**2, classes + len(self.units))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(b, channels, image, image)`` -> logits ``(b, classes)``."""
+        """``(b, channels, image, image)`` -> logits ``(b, classes + units)``."""
         check_input(x, self.eats)
         x = x.contiguous(memory_format=torch.channels_last)  # the same sums, pooled faster
         out: Tensor = self.head(self.features(x))

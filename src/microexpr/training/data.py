@@ -16,6 +16,7 @@ from microexpr.clip import Clip
 from microexpr.errors import UserError
 from microexpr.inputs import Input
 from microexpr.labels import LabelScheme
+from microexpr.lists import unit_numbers
 
 
 class Source(Protocol):
@@ -80,6 +81,27 @@ def tensors(train: TrainingSet) -> tuple[Tensor, Tensor]:
     x = torch.from_numpy(np.ascontiguousarray(train.source.read_many(train.clips, train.wants)))
     y = torch.tensor([train.scheme.index(clip) for clip in train.clips])
     return x, y
+
+
+def unit_mass(clips: Sequence[Clip], units: Sequence[str]) -> Tensor:
+    """Target mass of action units: whether each was active, on either side of the face.
+
+    Args:
+        clips: What was coded stands in `Clip.action_units`.
+        units: Their numbers in FACS.
+
+    Returns:
+        Float32 ``(n, 2 * units)``: 1 in the first half where a unit was active, 1 in the second
+        where it was not. A clip without any code has no mass: it may not have been coded.
+
+    >>> coded = Clip("samm", "006", "a", "happiness", action_units=("L12",))
+    >>> unit_mass([coded, Clip("samm", "006", "b", "anger")], ["6", "12"]).tolist()
+    [[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+    seen = [unit_numbers(clip) for clip in clips]
+    active = torch.tensor([[int(u) in numbers for u in units] for numbers in seen]).float()
+    coded = torch.tensor([bool(clip.action_units) for clip in clips]).float()[:, None]
+    return torch.cat([active, coded - active], dim=1)
 
 
 class ArrayFile:

@@ -11,6 +11,7 @@ from typing import Any
 from microexpr.errors import UserError
 from microexpr.training.checkpoint import Checkpoint, load_checkpoint
 
+CONFIDENCE = 0.6  # mean probability below which no emotion is named, where no card says better
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
@@ -24,8 +25,11 @@ class ModelCard:
         measured_on: Real clips on which it was measured; empty where it was not.
         uf1: Unweighted F1 there, 0..1; None where it was not measured.
         uar: Unweighted average recall there.
+        how: In what way those clips were new to it; it goes on after `measured_on`.
         low: Lower end of the 95 % interval of UF1, persons resampled.
         high: Upper end.
+        confidence: Probability below which `microexpr.analysis` names no emotion; of the default
+            model chosen on synthetic persons (``benchmarks/default_model.py``).
     """
 
     name: str
@@ -35,6 +39,8 @@ class ModelCard:
     uar: float | None = None
     low: float | None = None
     high: float | None = None
+    confidence: float = CONFIDENCE
+    how: str = "none of which it had seen"
 
 
 def load_default() -> Checkpoint:

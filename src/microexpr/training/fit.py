@@ -18,7 +18,9 @@ from microexpr.errors import UserError
 from microexpr.inputs import Input
 from microexpr.models.base import Adaptive, Classifier, ClosedForm
 from microexpr.training import augment
-from microexpr.training.data import TrainingSet, tensors, without
+from microexpr.training.data import TrainingSet, tensors, unit_mass, without
+from microexpr.training.devices import open_fabric, share
+from microexpr.training.judging import Exam, Judges, judge_here
 from microexpr.training.persons import split_persons
 from microexpr.training.recipe import Phase, Recipe, learning_rate
 from microexpr.training.search import fingerprint, search
@@ -78,6 +80,7 @@ def epochs(
     others: Mapping[str, TrainingSet] | None = None,
     phases: range | None = None,
     journal: Path | None = None,
+    judges: Judges = judge_here,
 ) -> Iterator[Epoch]:
     """`fit`, epoch by epoch, so that a caller may look at the model in between.
 
@@ -93,11 +96,10 @@ def epochs(
         phases: Which of the recipe's phases to do; all if None.
         journal: Where a search keeps its trials, so that it can be gone on with; the index of its
             phase is added to the name. None: in memory.
+        judges: Where a search has its configurations judged.
     """
     others = others or {}
-    fabric = Fabric(accelerator="auto", devices=recipe.devices, precision=recipe.precision)
-    if recipe.devices > 1:
-        fabric.launch()
+    fabric = open_fabric(recipe)
     for index in phases if phases is not None else range(len(recipe.phases)):
         phase = recipe.phases[index]
         data = train if phase.on == "train" else _other(phase.on, others)
@@ -110,7 +112,7 @@ def epochs(
         torch.manual_seed(seed * 1009 + index)
         if phase.mode == "search":
             file = journal and journal.with_name(f"{journal.name}.{index}")
-            losses = _search(fabric, model, phase, held, seed * 1009 + index, file)
+            losses = _search(fabric, model, phase, held, seed * 1009 + index, file, judges)
             for number, loss in enumerate(losses, start=1):
                 yield Epoch(index, number, model, loss)
             continue
@@ -158,29 +160,20 @@ def _search(
     held: TrainingSet,
     seed: int,
     journal: Path | None,
+    judges: Judges,
 ) -> Iterator[float]:
     """Fixes the model's choices by its loss on persons set aside; yields the best so far."""
     if not isinstance(model, Adaptive):
         raise UserError(f"phase '{phase.name}' searches, but this model leaves nothing to choose")
     x, labels = tensors(held)
     mass = _target_mass(labels, len(held.scheme.labels), phase)
-    fabric.to_device(model.eval())
-
-    @torch.no_grad()
-    def judge() -> float:
-        total = 0.0
-        for xs, ys in zip(torch.split(x, phase.batch), torch.split(mass, phase.batch), strict=True):
-            with fabric.autocast():
-                loss = model.loss(xs.to(fabric.device), ys.to(fabric.device), 1.0)
-            total += float(loss) * len(xs)
-        return total / len(x)
-
+    judge = judges(Exam(fabric, model.eval(), x, mass, phase.batch))
     weights = [value.cpu().numpy().tobytes() for value in model.state_dict().values()]
     about: dict[str, Any] = {
         "clips": fingerprint(*(clip.id.encode() for clip in held.clips)),
         "weights": fingerprint(*weights),
     }
-    process = (fabric.global_rank, fabric.barrier)
+    process = (fabric.global_rank, fabric.world_size, fabric.barrier)
     return search(model, judge, phase, about, seed, journal, process)
 
 
@@ -209,13 +202,12 @@ class _Training:
     ) -> None:
         self.fabric, self.phase, self.wants = fabric, phase, data.wants
         self.generator = Generator().manual_seed(seed)
-        self.x, labels = tensors(data)
-        classes = len(data.scheme.labels)
-        self.labels, self.mass = labels, _target_mass(labels, classes, phase)
+        self.x, self.labels = tensors(data)
+        self.mass = _whole_mass(data, self.labels, model.units, phase)
         self.replay = None
         if replay is not None:
             x, y = tensors(replay)
-            self.replay = x, _target_mass(y, classes, phase) * phase.replay_weight
+            self.replay = x, _whole_mass(replay, y, model.units, phase) * phase.replay_weight
         freeze(model, phase.freeze)
         optimiser = build_optimiser(model, phase)
         self.model = model
@@ -244,12 +236,13 @@ class _Training:
             progress = done + step / len(batches)
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(self.phase, progress)
-            x, y = self._batch(batch)
-            total += self._step(x, y, progress / self.phase.epochs) * len(batch)
+            x, y, weight = share(self.fabric, *self._batch(batch))
+            loss = self._step(x, y, progress / self.phase.epochs, weight)
+            total += float(self.fabric.all_reduce(loss)) * len(batch)
         return total / len(order)
 
     def _batch(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Augmented clips and their target mass, on the device; this process's share of them."""
+        """Augmented clips and their target mass, the same in every process."""
         x, y = self.x[batch], self.mass[batch]
         if self.replay is not None:
             draw = torch.randint(
@@ -260,15 +253,15 @@ class _Training:
         x = augmented(x, self.wants, self.phase, self.generator)
         if self.phase.mixup:
             x, y = augment.mixup(x, y, self.phase.mixup, self.generator)
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        device = self.fabric.device
-        return x[rank::world].to(device), y[rank::world].to(device)
+        return x, y
 
-    def _step(self, x: Tensor, y: Tensor, progress: float) -> float:
+    def _step(self, x: Tensor, y: Tensor, progress: float, weight: float) -> Tensor:
         if self.phase.mesa and progress >= self.phase.mesa_start:
             # cross-entropy is linear in the target mass, so a second one is mass added
-            y = y + self.phase.mesa * y.sum(1, keepdim=True) * self.kept.eval().predict(x)[1]
-        loss: Tensor = self.wrapped.loss(x, y, progress)
+            said = self.kept.eval().predict(x)[1]
+            said = self.phase.mesa * y[:, : said.shape[1]].sum(1, keepdim=True) * said
+            y = y + F.pad(said, (0, y.shape[1] - said.shape[1]))
+        loss: Tensor = self.wrapped.loss(x, y, progress) * weight
         self.optimiser.zero_grad()
         self.fabric.backward(loss)
         if self.phase.clip_grad:
@@ -276,7 +269,7 @@ class _Training:
         self.optimiser.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        return float(loss.detach())
+        return loss.detach()
 
 
 def augmented(x: Tensor, wants: Input, phase: Phase, generator: Generator) -> Tensor:
@@ -339,6 +332,14 @@ def _target_mass(labels: Tensor, classes: int, phase: Phase) -> Tensor:
         counts = torch.bincount(labels, minlength=classes).clamp(min=1)
         mass = mass * (len(labels) / (classes * counts.float()))[labels, None]
     return mass
+
+
+def _whole_mass(data: TrainingSet, labels: Tensor, units: Sequence[str], phase: Phase) -> Tensor:
+    """Mass of the classes and, for a model with action units, of those beside it."""
+    mass = _target_mass(labels, len(data.scheme.labels), phase)
+    if not units:
+        return mass
+    return torch.cat([mass, phase.units_weight * unit_mass(data.clips, units)], dim=1)
 
 
 def _order(labels: Tensor, sampling: str, generator: Generator) -> Tensor:

@@ -19,6 +19,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _NOT_NEGATIVE = (
     "lr",
     "weight_decay",
+    "units_weight",
     "mixup",
     "mesa",
     "shift",
@@ -55,6 +56,8 @@ class Phase:
         sampling: ``shuffled``, ``balanced`` (classes equally often) or ``in_order``.
         class_weights: Weigh each class by the inverse of its share in the training clips.
         label_smoothing: Share of each target spread over all classes.
+        units_weight: Of the cross-entropy of action units, beside that of the classes; for models
+            that predict units (setting ``units``), no matter for others.
         mixup: Parameter of the Beta distribution; 0 is off.
         ema: Decay of the average of the weights, which is what is kept; 0 is off.
         mesa: Weight of a second cross-entropy, against what that average says of each clip (MESA,
@@ -94,6 +97,7 @@ class Phase:
     sampling: str = "shuffled"
     class_weights: bool = False
     label_smoothing: float = 0.0
+    units_weight: float = 1.0
     mixup: float = 0.0
     ema: float = 0.0
     mesa: float = 0.0
