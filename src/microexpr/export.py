@@ -30,7 +30,8 @@ from microexpr.files import replacing
 from microexpr.inputs import PICTURES
 from microexpr.models.base import Classifier, ClosedForm, input_shape
 from microexpr.nn.scan import use_backend
-from microexpr.training.checkpoint import Checkpoint, load_checkpoint
+from microexpr.training.checkpoint import Checkpoint
+from microexpr.training.pretrained import load_pretrained
 
 OUTPUTS = ("logits", "probabilities", "label")
 FORMAT = "microexpr-onnx-1"
@@ -60,11 +61,11 @@ class Exported:
     difference: float
 
 
-def export(checkpoint: Path, out: Path) -> Exported:
+def export(model: str | Path, out: Path) -> Exported:
     """Writes a checkpoint as an ONNX file and runs it once.
 
     Args:
-        checkpoint: Of `microexpr train`.
+        model: Any name of `load_pretrained`: a checkpoint of `microexpr train`, a folder, a hub id.
         out: Ends in ``.onnx``.
 
     Raises:
@@ -74,7 +75,7 @@ def export(checkpoint: Path, out: Path) -> Exported:
     _check_packages()
     if out.suffix != ".onnx":
         raise UserError(f"an exported model ends in .onnx, got {out}")
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_pretrained(model).checkpoint
     program = _graph(loaded)
     program.model.metadata_props.update(metadata(loaded))
     with replacing(out) as unfinished:

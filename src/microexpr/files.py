@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,9 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary name in the same folder; on success it becomes `path`, else it goes.
 
-    A reader sees the old file or the whole new one, also when this process is killed. Folders
-    above are made. The suffix is kept, for writers that look at it.
+    A reader sees the old file or the whole new one, also when this process is killed, or another
+    one, perhaps of another machine, writes the same file. Folders above are made. The suffix is
+    kept, for writers that look at it.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "results" / "table.md"
@@ -23,7 +25,8 @@ def replacing(path: Path) -> Iterator[Path]:
     ('whole', ['table.md'])
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    who = f"{socket.gethostname()}.{os.getpid()}"
+    temporary = path.with_name(f".{path.stem}.{who}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)

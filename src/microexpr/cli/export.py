@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from microexpr.cli.options import Json
+from microexpr.cli.options import MODEL_HELP, Json
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors).")],
+    checkpoint: Annotated[str, typer.Argument(help=f"The model: {MODEL_HELP}.")],
     out: Annotated[Path, typer.Option(help="File to write (.onnx).")],
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "honesty_to_markdown",
     "render",
     "render_comparison",
+    "scores_to_markdown",
     "table",
     "to_json",
     "to_markdown",
@@ -100,6 +101,20 @@ def to_markdown(report: Report) -> str:
         lines += ["## Notes", "", *(f"- {line}" for line in notes), ""]
     lines.append(_FOOT)
     return "\n".join(lines) + "\n"
+
+
+def scores_to_markdown(report: Report, level: str) -> str:
+    """The tables of a report that name no person, with their notes, for a model card.
+
+    Args:
+        report: From `table`.
+        level: Of the headings: ``"####"``.
+    """
+    lines = [f"{_summary(report)}.", ""]
+    for grid in _grids(replace(report, worst=())):
+        lines += [f"{level} {grid.title}", "", *_markdown(grid), ""]
+    lines += [f"- {line}" for line in _notes(report)] + [""] * bool(_notes(report))
+    return "\n".join([*lines, _FOOT]) + "\n"
 
 
 def render(report: Report) -> RenderableType:
