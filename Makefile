@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # With every core busy, OpenMP threads only wait for each other.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test lint check asan clean
+.PHONY: demo test lint check docs asan clean
 
 demo: $(READY)
 	$(BIN)/microexpr demo
@@ -22,6 +22,10 @@ lint: $(READY)
 check: $(READY) lint
 	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python -m pytest -q -n 2 -m slow
+
+# Pages for a browser, in build/site; a search needs a server: python3 -m http.server -d build/site
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The native library under AddressSanitizer (GCC), in a copy of the package below build/.
 ASAN := build/asan

@@ -28,13 +28,23 @@ def flow442_root(shared_data: Path) -> Path:
     return shared_data / "flow442"
 
 
-@pytest.fixture(scope="session")
-def trees() -> ModuleType:
-    """The makers of miniature data sets, `tests/datasets/trees.py`."""
-    path = Path(__file__).parent / "datasets" / "trees.py"
-    spec = importlib.util.spec_from_file_location("microexpr_test_trees", path)
+def _module(path: Path) -> ModuleType:
+    """A file beside the tests that several of them use."""
+    spec = importlib.util.spec_from_file_location(f"microexpr_test_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def trees() -> ModuleType:
+    """The makers of miniature data sets, `tests/datasets/trees.py`."""
+    return _module(Path(__file__).parent / "datasets" / "trees.py")
+
+
+@pytest.fixture(scope="session")
+def rehearsal() -> ModuleType:
+    """The folder in which documents are tried, `tests/rehearsal.py`."""
+    return _module(Path(__file__).parent / "rehearsal.py")
