@@ -29,6 +29,7 @@ from microexpr.app.outputs import (
 )
 from microexpr.errors import UserError
 from microexpr.film import Truth, drawn_portrait, film, write_script
+from microexpr.training.default import load_default
 from microexpr.video import open_video
 from microexpr.videowriter import write_video
 
@@ -68,6 +69,7 @@ def test_the_smile_is_found_and_told(shot: tuple[Path, Truth], outcome: Outcome)
     assert event["onset"]["frame"] < event["apex"]["frame"] < event["offset"]["frame"]
     assert "12" in {unit["unit"] for unit in event["action_units"]}
     assert sum(p["mean"] for p in event["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert set(event["unit_probabilities"] or ()) == set(load_default().model.units)
     assert report == json.loads((outcome.job.out / "report.json").read_text())
 
 

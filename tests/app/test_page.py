@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from microexpr.analysis import Analysis, analyze
+from microexpr.analysis.reading import Reading
+from microexpr.app.movement import _read_units
 from microexpr.app.page import model_words, page, summary
 from microexpr.app.timeline import BINS, _thinned, _ticks, timeline
 from microexpr.errors import UserError
@@ -56,13 +58,24 @@ def test_ticks_are_few_and_within(seconds: float) -> None:
 
 
 def test_names_are_escaped_and_the_summary_tells(empty: Analysis) -> None:
-    shown = page(empty)
+    shown = page(empty, [])
     assert "&lt;b&gt;.mp4" in shown
     assert "<b>.mp4" not in shown
     assert "No face" in summary(empty)
     seen = replace(empty, track=replace(empty.track, size=np.ones(2, np.float32)))
     assert "No facial movement" in summary(seen)
     assert "given" in summary(replace(seen, given=True))
+
+
+def test_the_page_shows_the_likely_units_of_a_model_that_has_them() -> None:
+    units = (("4", 0.05), ("12", 0.31), ("1", 0.995))
+    reading = Reading(("a", "b"), (0.9, 0.1), (0.9, 0.1), (0.9, 0.1), 1.0, "a", units)
+    shown = _read_units(reading)
+    assert shown.index("AU 1, inner brow raiser") < shown.index("AU 12, lip corner puller")
+    assert "0.31" in shown
+    assert "&gt;0.99" in shown
+    assert "AU 4" not in shown
+    assert "None with a probability" in _read_units(replace(reading, units=(("4", 0.05),)))
 
 
 def test_the_page_says_how_well_the_model_did(empty: Analysis) -> None:
@@ -73,6 +86,10 @@ def test_the_page_says_how_well_the_model_did(empty: Analysis) -> None:
     told = " ".join(model_words(card))
     assert "clouds" in told
     assert "0.70 (95 % interval 0.65 to 0.75)" in told
+    assert "about 0.33" in told
+    rough = " ".join(model_words(ModelCard("x", "clouds", "9 clips", 0.7, 0.72), 4))
+    assert "F1 of 0.70 and" in rough
+    assert "about 0.25" in rough
 
 
 def test_a_short_folder_of_frames_needs_a_rate(tmp_path: Path) -> None:

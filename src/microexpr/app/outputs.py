@@ -22,12 +22,13 @@ import numpy as np
 
 import microexpr
 from microexpr.analysis import Analysis, Finding, KeyFrames, Watch, analyze
-from microexpr.analysis.reading import CONFIDENCE
 from microexpr.app.annotate import annotate
-from microexpr.app.page import page, summary
+from microexpr.app.page import draw_movements, page, summary
+from microexpr.app.record import RECORD, Record, write_record
+from microexpr.cluster import Cluster, spread
 from microexpr.errors import UserError
 from microexpr.files import write_text
-from microexpr.jobs import check_jobs, spread
+from microexpr.jobs import check_jobs
 from microexpr.preprocess.spot import THRESHOLD
 from microexpr.video import PICTURES
 
@@ -47,7 +48,7 @@ class Settings:
     model: Path | None = None
     face: int = 0
     key_frames: KeyFrames | None = None
-    confidence: float = CONFIDENCE
+    confidence: float | None = None
     fps: float | None = None
 
 
@@ -115,6 +116,7 @@ def analyze_all(
     settings: Settings,
     jobs: int | None = None,
     watch: Watch = lambda what, done, of: None,
+    on: Cluster | None = None,
 ) -> list[Outcome]:
     """Analyses recordings, several at a time; those already done are left as they are.
 
@@ -124,6 +126,7 @@ def analyze_all(
         settings: For all of them.
         jobs: Processes; None: one a core.
         watch: Called with (what, done, of).
+        on: A cluster whose machines do the work in place of processes here.
 
     Returns:
         In the order of the recordings.
@@ -140,7 +143,9 @@ def analyze_all(
     tasks = [Job(v, f, settings) for v, f in zip(videos, folders(videos, out), strict=True)]
     done: dict[Path, Outcome] = {}
     watch("videos", 0, len(tasks))
-    for job, outcome in spread(do_job, tasks, workers):
+    read = sorted({video.absolute().parent for video in videos})
+    read += [settings.model] if settings.model else []
+    for job, outcome in spread(do_job, tasks, workers, on, (out, *read)):
         done[job.out] = outcome
         watch("videos", len(done), len(tasks))
     return [done[job.out] for job in tasks]
@@ -170,20 +175,23 @@ def do_job(job: Job, watch: Watch = lambda what, done, of: None) -> Outcome:
             fps=settings.fps,
             watch=watch,
         )
-        return Outcome(job, write_analysis(analysis, job.out, _told(job)))
+        return Outcome(job, write_analysis(analysis, job.out, told(job)))
     except UserError as error:
         return Outcome(job, None, str(error))
     except OSError as error:
         return Outcome(job, None, f"cannot write to {job.out}: {error.strerror or error}")
 
 
-def write_analysis(analysis: Analysis, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def write_analysis(
+    analysis: Analysis, out: Path, settings: dict[str, Any], keep: bool = False
+) -> dict[str, Any]:
     """Writes the four files, all or none, and gives what report.json holds.
 
     Args:
         analysis: From `analyze`.
         out: Their folder; made where it is not there.
         settings: Told in report.json: by them a later run knows that this one was the same.
+        keep: Also write its record, see `microexpr.app.record`: with it a person may correct it.
 
     Raises:
         OSError: The folder cannot be written, or the disk is full; nothing half-written remains.
@@ -193,12 +201,15 @@ def write_analysis(analysis: Analysis, out: Path, settings: dict[str, Any]) -> d
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        report = to_json(analysis, settings)
+        report, drawn = to_json(analysis, settings), draw_movements(analysis)
         write_text(events_csv(analysis), unfinished / "events.csv")
-        write_text(page(analysis), unfinished / "report.html")
+        write_text(page(analysis, drawn), unfinished / "report.html")
         annotate(analysis, unfinished / "annotated.mp4")
+        if keep:
+            blank = ("",) * (len(analysis.findings) - len(drawn))
+            write_record(Record(analysis, (*drawn, *blank)), unfinished)
         write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", unfinished / "report.json")
-        for name in FILES:
+        for name in (*(RECORD if keep else ()), *FILES):
             (unfinished / name).replace(out / name)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -269,10 +280,12 @@ def event_json(number: int, finding: Finding) -> dict[str, Any]:
         if reading
         else None,
         "agreement": reading.agreement if reading else None,
+        "by_hand": list(finding.by_hand),
         "quality": finding.quality,
         "problems": list(finding.problems),
         "regions": [asdict(region) for region in finding.regions],
         "action_units": [asdict(suggestion) for suggestion in finding.units],
+        "unit_probabilities": dict(reading.units) if reading and reading.units else None,
     }
 
 
@@ -283,7 +296,7 @@ def events_csv(analysis: Analysis) -> str:
     head = ["number", "kind"]
     head += [f"{w}_{u}" for w in ("onset", "apex", "offset") for u in ("s", "frame")]
     head += ["duration_s", "score", "displacement_percent", "emotion", *labels, "agreement"]
-    head += ["quality", "problems", "regions", "action_units"]
+    head += ["quality", "problems", "regions", "action_units", "corrected"]
     table = csv.writer(text, lineterminator="\n")
     table.writerow(head)
     for number, finding in enumerate(analysis.findings, start=1):
@@ -302,6 +315,7 @@ def _row(event: dict[str, Any], labels: Sequence[str]) -> list[Any]:
     row.append("; ".join(r["name"] for r in event["regions"]))
     sided = {"both": "", "left": " (left)", "right": " (right)"}
     row.append("; ".join(f"AU{u['unit']}{sided[u['side']]}" for u in event["action_units"]))
+    row.append("; ".join(event["by_hand"]))
     return ["" if value is None else value for value in row]
 
 
@@ -310,7 +324,7 @@ def _median(values: Any) -> float | None:
     return round(float(np.median(seen)), 2) if seen.size else None
 
 
-def _told(job: Job) -> dict[str, Any]:
+def told(job: Job) -> dict[str, Any]:
     """What decides the result, beside the program itself."""
     try:
         size = job.video.stat().st_size if job.video.is_file() else None
@@ -337,7 +351,7 @@ def _finished(job: Job) -> dict[str, Any] | None:
         return None
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if report.get("schema") == SCHEMA and report.get("settings") == _told(job):
+        if report.get("schema") == SCHEMA and report.get("settings") == told(job):
             return report
     except ValueError:
         pass

@@ -43,9 +43,12 @@ def timeline(analysis: Analysis) -> str:
     parts.append(f'<path class="axis" d="M0 {FLOOR:g}H{WIDTH:g}"/></svg>')
     words = [_word(100 * level / HEIGHT, "threshold")]
     for number, finding in enumerate(analysis.findings, start=1):
-        share = 100 * finding.event.apex_time / end
+        event = finding.event
         words.append(
-            f'<a class="flag" href="#event{number}" style="left:{share:.2f}%">{number}</a>'
+            f'<a class="flag" href="#event{number}" '
+            f'style="left:{100 * event.apex_time / end:.2f}%" data-at="{number - 1}" '
+            f'data-time="{event.onset_time:.4f}" '
+            f'aria-label="Movement {number} at {event.apex_time:.2f} s">{number}</a>'
         )
     ticks = [
         f'<span class="{"end" if t > 0.95 * end else "tick"}" style="left:{100 * t / end:.2f}%">'
@@ -53,7 +56,8 @@ def timeline(analysis: Analysis) -> str:
         for t, text in _ticks(end)
     ]
     return (
-        f'<div class="timeline"><div class="plot">{"".join(parts)}{"".join(words)}</div>'
+        f'<div class="timeline" data-end="{end:.4f}">'
+        f'<div class="plot">{"".join(parts)}{"".join(words)}</div>'
         f'<div class="ticks">{"".join(ticks)}</div></div>'
     )
 
