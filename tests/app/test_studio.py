@@ -15,12 +15,12 @@ import pytest
 from microexpr.analysis import KeyFrames, analyze
 from microexpr.app.corrections import Given
 from microexpr.app.outputs import Settings, write_analysis
-from microexpr.app.queue import Status
+from microexpr.app.serving.queue import Status
+from microexpr.app.serving.uploads import Limits, Uploads
 from microexpr.app.studio import build, look, views
 from microexpr.app.studio.comparing import find_runs, side_by_side
 from microexpr.app.studio.results import AS_READ, UNNAMED, given
 from microexpr.app.studio.sitting import Sittings, restore, save
-from microexpr.app.uploads import Limits, Uploads
 from microexpr.errors import UserError
 from microexpr.film import drawn_portrait, film, write_script
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from microexpr.app import server
-from microexpr.app.gate import Login
-from microexpr.app.server import Plan
-from microexpr.app.uploads import Limits
+from microexpr.app.serving import server
+from microexpr.app.serving.gate import Login
+from microexpr.app.serving.server import Plan
+from microexpr.app.serving.uploads import Limits
 
 
 def test_the_options_make_the_plan(

@@ -10,11 +10,11 @@ import gradio as gr
 
 import microexpr
 from microexpr.app.page import style
-from microexpr.app.queue import Queue
+from microexpr.app.serving.queue import Queue
+from microexpr.app.serving.uploads import Limits, Uploads
 from microexpr.app.studio import comparing, meaning, video
 from microexpr.app.studio.results import words
 from microexpr.app.studio.sitting import Sittings
-from microexpr.app.uploads import Limits, Uploads
 
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")
 MONO = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microexpr.app.queue import Queue, Status
-from microexpr.app.uploads import Uploads, safe_name
+from microexpr.app.serving.queue import Queue, Status
+from microexpr.app.serving.uploads import Uploads, safe_name
 from microexpr.errors import UserError
 
 if TYPE_CHECKING:  # OpenCV and torch come when there is a result to show

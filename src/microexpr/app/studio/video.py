@@ -11,10 +11,10 @@ from typing import Any
 
 import gradio as gr
 
+from microexpr.app.serving.uploads import Limits
 from microexpr.app.studio import views
 from microexpr.app.studio.results import Panel, lay_out, words
 from microexpr.app.studio.sitting import Sittings
-from microexpr.app.uploads import Limits
 from microexpr.errors import UserError
 
 LOOK_EVERY = 0.4  # seconds

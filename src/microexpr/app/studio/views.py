@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from microexpr.app.queue import Status
-from microexpr.app.uploads import Limits
+from microexpr.app.serving.queue import Status
+from microexpr.app.serving.uploads import Limits
 
 if TYPE_CHECKING:  # OpenCV and torch come when there is a result to show
     from microexpr.analysis import Analysis, Finding

@@ -19,8 +19,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from microexpr.app.uploads import Limits
-from microexpr.app.worker import STEPS, Blame, Task, Work, analyse, serve
+from microexpr.app.serving.uploads import Limits
+from microexpr.app.serving.worker import STEPS, Blame, Task, Work, analyse, serve
 from microexpr.errors import UserError
 from microexpr.jobs import check_jobs
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from microexpr.app.outputs import FILES, Settings
-from microexpr.app.queue import STEPS
-from microexpr.app.schema import Report
-from microexpr.app.uploads import Limits
-from microexpr.app.worker import Task, analyse
+from microexpr.app.serving.queue import STEPS
+from microexpr.app.serving.schema import Report
+from microexpr.app.serving.uploads import Limits
+from microexpr.app.serving.worker import Task, analyse
 from microexpr.errors import UserError
 from microexpr.film import drawn_portrait, film, write_script
 from microexpr.training.default import WEIGHTS

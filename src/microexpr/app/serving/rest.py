@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
-from microexpr.app import schema
-from microexpr.app.apipage import api_page
-from microexpr.app.gate import Refused, error_line
-from microexpr.app.queue import Queue, Status
-from microexpr.app.receive import Received, receive
-from microexpr.app.uploads import Limits, Uploads
+from microexpr.app.serving import schema
+from microexpr.app.serving.apipage import api_page
+from microexpr.app.serving.gate import Refused, error_line
+from microexpr.app.serving.queue import Queue, Status
+from microexpr.app.serving.receive import Received, receive
+from microexpr.app.serving.uploads import Limits, Uploads
 from microexpr.errors import UserError, suggest
 
 if TYPE_CHECKING:

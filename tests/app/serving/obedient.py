@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from microexpr.app.worker import Task, Watch
+from microexpr.app.serving.worker import Task, Watch
 from microexpr.errors import UserError
 
 

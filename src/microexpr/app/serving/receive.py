@@ -13,8 +13,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from microexpr.app.gate import Refused
-from microexpr.app.uploads import Limits, safe_name, too_large
+from microexpr.app.serving.gate import Refused
+from microexpr.app.serving.uploads import Limits, safe_name, too_large
 
 PIECE = 1 << 20  # bytes that are held before they are written
 LONGEST_WORD = 1000  # bytes of the value of a field

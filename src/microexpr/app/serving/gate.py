@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from microexpr.app.uploads import Limits, too_large
+from microexpr.app.serving.uploads import Limits, too_large
 from microexpr.errors import UserError
 
 HOST = re.compile(r"(127\.0\.0\.1|localhost)(:[0-9]{1,5})?", re.IGNORECASE)

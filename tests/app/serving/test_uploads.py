@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from microexpr.app.uploads import Limits, Uploads, check_video, safe_name
+from microexpr.app.serving.uploads import Limits, Uploads, check_video, safe_name
 from microexpr.errors import UserError
 from microexpr.videowriter import write_video
 
 SERVER = """
 import sys
 from pathlib import Path
-from microexpr.app.uploads import Limits, Uploads
+from microexpr.app.serving.uploads import Limits, Uploads
 uploads = Uploads(Path(sys.argv[1]), Limits())
 (uploads.session() / "film.mp4").touch()
 print(uploads.root, flush=True)

@@ -7,7 +7,7 @@ import sys
 
 PROBE = """
 import os, socket, threading
-from microexpr.app.offline import stay_offline
+from microexpr.app.serving.offline import stay_offline
 
 stay_offline()
 assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"

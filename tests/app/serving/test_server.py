@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
-from microexpr.app import server
-from microexpr.app.queue import Queue
-from microexpr.app.server import Plan, check_plan, make_app
-from microexpr.app.uploads import Limits, Uploads
+from microexpr.app.serving import server
+from microexpr.app.serving.queue import Queue
+from microexpr.app.serving.server import Plan, check_plan, make_app
+from microexpr.app.serving.uploads import Limits, Uploads
 from microexpr.errors import UserError
 from microexpr.film import drawn_portrait, film, write_script
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from microexpr.app import receive, rest
-from microexpr.app.gate import Gate
-from microexpr.app.queue import Queue
-from microexpr.app.rest import DOWNLOADS
-from microexpr.app.server import Plan, make_app
-from microexpr.app.uploads import Limits, Uploads
+from microexpr.app.serving import receive, rest
+from microexpr.app.serving.gate import Gate
+from microexpr.app.serving.queue import Queue
+from microexpr.app.serving.rest import DOWNLOADS
+from microexpr.app.serving.server import Plan, make_app
+from microexpr.app.serving.uploads import Limits, Uploads
 
 FORM = {"content-type": "multipart/form-data; boundary=XX"}
 VIDEO = {"content-type": "video/mp4"}

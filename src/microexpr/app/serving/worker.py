@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from microexpr.app.offline import stay_offline
-from microexpr.app.uploads import Limits, check_video
+from microexpr.app.serving.offline import stay_offline
+from microexpr.app.serving.uploads import Limits, check_video
 from microexpr.errors import UserError
 from microexpr.jobs import die_with
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from microexpr.app import gate
-from microexpr.app.gate import Gate, Login, read_login
-from microexpr.app.uploads import Limits
+from microexpr.app.serving import gate
+from microexpr.app.serving.gate import Gate, Login, read_login
+from microexpr.app.serving.uploads import Limits
 from microexpr.errors import UserError
 
 Ask = Callable[..., Any]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from microexpr.app.queue import SHARES, Queue, Status
-from microexpr.app.uploads import Limits
-from microexpr.app.worker import STEPS
+from microexpr.app.serving.queue import SHARES, Queue, Status
+from microexpr.app.serving.uploads import Limits
+from microexpr.app.serving.worker import STEPS
 from microexpr.errors import UserError
 
 FINAL = ("done", "failed", "cancelled")

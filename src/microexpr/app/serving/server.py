@@ -18,10 +18,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import microexpr
-from microexpr.app.gate import Gate, Login
-from microexpr.app.offline import stay_offline
-from microexpr.app.queue import Queue
-from microexpr.app.uploads import Limits, Uploads
+from microexpr.app.serving.gate import Gate, Login
+from microexpr.app.serving.offline import stay_offline
+from microexpr.app.serving.queue import Queue
+from microexpr.app.serving.uploads import Limits, Uploads
 from microexpr.errors import UserError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def make_app(queue: Queue, uploads: Uploads, plan: Plan, page: Page | None) -> G
     """
     from fastapi import FastAPI
 
-    from microexpr.app.rest import Rest
+    from microexpr.app.serving.rest import Rest
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

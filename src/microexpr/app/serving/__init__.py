@@ -1,0 +1,1 @@
+"""The server: uploads, a queue of analyses, the gate before them, REST, and all of it together."""
