@@ -28,9 +28,9 @@ def app(
     ] = None,
 ) -> None:
     """Serve the page and the REST interface to this computer alone, until Ctrl-C."""
-    from microexpr.app.gate import read_login
-    from microexpr.app.server import Plan, check_plan, serve
-    from microexpr.app.uploads import Limits
+    from microexpr.app.serving.gate import read_login
+    from microexpr.app.serving.server import Plan, check_plan, serve
+    from microexpr.app.serving.uploads import Limits
 
     checkpoint = None
     if model is not None:
