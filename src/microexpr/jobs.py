@@ -55,7 +55,7 @@ def spread(
     pool = ProcessPoolExecutor(
         min(jobs, len(tasks)),
         multiprocessing.get_context("spawn"),
-        initializer=_die_with,
+        initializer=die_with,
         initargs=(os.getpid(),),
     )
     try:
@@ -93,7 +93,7 @@ def keep_memory() -> bool:
     return all(tell(what, value) == 1 for what, value in ((_MMAP_MAX, 0), (_TRIM, 2**31 - 1)))
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Ends this worker when the process that started it is gone, killed perhaps."""
 
     def watch() -> None:

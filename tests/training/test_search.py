@@ -3,7 +3,7 @@ from __future__ import annotations
 import builtins
 import multiprocessing
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from microexpr.errors import UserError
 from microexpr.models.base import Adaptive
 from microexpr.training.recipe import Phase
-from microexpr.training.search import search
+from microexpr.training.search import Judge, read_trials, search
 
 GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 PHASE = Phase(name="s", mode="search", hold_out=0.2, population=8, epochs=4)
@@ -50,9 +50,20 @@ class Knobs(Adaptive):
         return sum((value - 0.5) ** 2 for value in self.now.values())
 
 
+def one_by_one(model: Knobs, loss: Callable[[], float] | None = None) -> Judge:
+    """Judges by `loss`, or by the distance."""
+
+    def judge(many: Sequence[Mapping[str, float]]) -> Iterator[float]:
+        for values in many:
+            model.choose(values)
+            yield (loss or model.judge)()
+
+    return judge
+
+
 def searched(journal: Path | None = None, seed: int = 0, **about: Any) -> tuple[Knobs, list[float]]:
     model = Knobs()
-    return model, list(search(model, model.judge, PHASE, about, seed, journal))
+    return model, list(search(model, one_by_one(model), PHASE, about, seed, journal))
 
 
 def test_it_finds_better_and_leaves_the_best_chosen() -> None:
@@ -70,7 +81,7 @@ def test_it_beats_as_many_random_draws() -> None:
     evolved, random = [], []
     for seed in range(6):
         model = Knobs(8)
-        evolved.append(list(search(model, model.judge, phase, {}, seed))[-1])
+        evolved.append(list(search(model, one_by_one(model), phase, {}, seed))[-1])
         rng = torch.Generator().manual_seed(seed)
         draws = 0.1 + 0.1 * torch.randint(8, (60, 8), generator=rng)
         random.append(float(((draws - 0.5) ** 2).sum(1).min()))
@@ -83,7 +94,7 @@ def test_a_seed_decides_all_and_twins_are_judged_once() -> None:
     assert (one.now, losses) == (again.now, same)
     assert one.judged <= PHASE.population * PHASE.epochs
     small = Knobs(1)
-    list(search(small, small.judge, PHASE, {}, 0))
+    list(search(small, one_by_one(small), PHASE, {}, 0))
     assert small.judged <= len(GRID)
     assert searched(seed=1)[1] != losses
 
@@ -98,7 +109,7 @@ def killed(after: int, journal: Path) -> None:
         return model.judge()
 
     with pytest.raises(KeyboardInterrupt):
-        list(search(model, judge, PHASE, {}, 0, journal))
+        list(search(model, one_by_one(model, judge), PHASE, {}, 0, journal))
 
 
 def test_killed_it_goes_on_and_ends_the_same(tmp_path: Path) -> None:
@@ -124,12 +135,12 @@ def test_another_experiment_is_refused(tmp_path: Path) -> None:
     model = Knobs()
     longer = Phase(name="s", mode="search", hold_out=0.2, population=9, epochs=4)
     with pytest.raises(UserError, match="population differs"):
-        list(search(model, model.judge, longer, {"clips": "a"}, 0, journal))
+        list(search(model, one_by_one(model), longer, {"clips": "a"}, 0, journal))
 
 
 def test_nothing_to_choose_is_judged_once() -> None:
     model = Knobs(0)
-    assert list(search(model, model.judge, PHASE, {}, 0)) == [0.0] * PHASE.epochs
+    assert list(search(model, one_by_one(model), PHASE, {}, 0)) == [0.0] * PHASE.epochs
     assert model.judged == 1
 
 
@@ -139,7 +150,7 @@ def test_a_loss_that_is_no_number_is_the_worst() -> None:
     def judge() -> float:
         return float("nan") if model.now["k0"] < 0.75 else model.judge()
 
-    assert list(search(model, judge, PHASE, {}, 0))[-1] < 1
+    assert list(search(model, one_by_one(model, judge), PHASE, {}, 0))[-1] < 1
     assert model.now["k0"] == 0.8
 
 
@@ -156,17 +167,38 @@ def test_without_optuna_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
         searched()
 
 
+def test_it_does_not_matter_in_which_order_a_generation_is_judged(tmp_path: Path) -> None:
+    """As several machines would: all of a generation before the first loss is told."""
+    model = Knobs()
+    sizes: list[int] = []
+
+    def backwards(many: Sequence[Mapping[str, float]]) -> Iterator[float]:
+        sizes.append(len(many))
+        return reversed(list(one_by_one(model)(many[::-1])))
+
+    journals = tmp_path / "one.journal", tmp_path / "other.journal"
+    whole, losses = searched(journals[0])
+    assert list(search(model, backwards, PHASE, {}, 0, journals[1])) == losses
+    assert model.now == whole.now
+    assert sizes[0] == PHASE.population
+    first, second = map(read_trials, journals)
+    assert first == second
+    assert [row["trial"] for row in first] == list(range(PHASE.population * PHASE.epochs))
+    assert first[3].keys() == {"trial", "loss", *model.now}
+
+
 def share(rank: int, journal: Path, start: Any) -> None:
     """One of two processes with one journal."""
     model = Knobs()
-    process = (rank, start.wait)
-    losses = list(search(model, model.judge, PHASE, {}, 0, journal, process))
-    assert losses == sorted(losses, reverse=True)
-    sys.exit(0 if model.judge() == pytest.approx(losses[-1]) else 1)
+    process = (rank, 2, start.wait)
+    losses = list(search(model, one_by_one(model), PHASE, {}, 0, journal, process))
+    whole, alone = searched()
+    same = (losses, model.now) == (alone, whole.now)
+    sys.exit(0 if same and model.judged < 0.7 * whole.judged else 1)
 
 
 @pytest.mark.slow
-def test_processes_share_a_journal(tmp_path: Path) -> None:
+def test_processes_share_a_journal_and_the_work(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     start = context.Barrier(2)
     workers = [

@@ -13,8 +13,10 @@ from typing import Annotated
 
 import typer
 
-from microexpr.cli.data import prepare
-from microexpr.cli.experiments import compare, report, run, train
+from microexpr.cli.app import app as serve_app
+from microexpr.cli.cards import card
+from microexpr.cli.data import film, prepare
+from microexpr.cli.experiments import compare, report, run, search, train
 from microexpr.cli.export import export
 from microexpr.cli.lists import datasets, models, protocols
 from microexpr.cli.machine import bench, doctor
@@ -29,8 +31,12 @@ COMMANDS = (
     report,
     compare,
     train,
+    search,
     export,
+    card,
     analyze,
+    serve_app,
+    film,
     prepare,
     doctor,
     bench,
@@ -62,8 +68,10 @@ def main() -> None:
     """Entry point: errors of the user end in one line and exit code 2."""
     try:
         app()
-    except KeyboardInterrupt:
-        _leave("stopped; the same command goes on from here", 130)
+    except SystemExit as ended:
+        if ended.code == 130:  # what typer makes of Ctrl-C
+            _leave("stopped; the same command goes on from here", 130)
+        raise
     except (UserError, OSError) as error:
         if os.environ.get("MICROEXPR_DEBUG"):
             raise

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microexpr.cli.options import DataFolder, Jobs, Json
-from microexpr.cli.terminal import Progress, print_report
+from microexpr.cli.options import (
+    Address,
+    DataFolder,
+    Engine,
+    GpusPerTask,
+    Jobs,
+    Json,
+    open_cluster,
+)
+from microexpr.cli.terminal import Progress, print_report, print_rows
 from microexpr.errors import UserError
+
+if TYPE_CHECKING:
+    from microexpr.evaluation.experiment import Experiment
 
 
 def run(
@@ -22,6 +33,9 @@ def run(
         Path | None, typer.Option(help="Result folder; default: results/NAME beside the TOML.")
     ] = None,
     jobs: Jobs = None,
+    engine: Engine = "processes",
+    address: Address = None,
+    gpus_per_task: GpusPerTask = 0.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show folds, classes and steps; train nothing.")
     ] = False,
@@ -35,14 +49,15 @@ def run(
     workers = check_jobs(jobs)
     arms = read_experiment(experiment)
     base = out or experiment.parent / "results" / experiment.stem
-    for arm, settings in arms.items():
-        if dry_run:
-            print(plan(settings, data, arm))
-            continue
-        folder = base / arm if arm else base
-        with Progress(arm or experiment.stem) as watch:
-            run_experiment(settings, data, folder, workers, watch)
-        print_report(folder)
+    with open_cluster(engine, address, gpus_per_task, jobs) as on:
+        for arm, settings in arms.items():
+            if dry_run:
+                print(plan(settings, data, arm))
+                continue
+            folder = base / arm if arm else base
+            with Progress(arm or experiment.stem) as watch:
+                run_experiment(settings, data, folder, workers, watch, on)
+            print_report(folder)
     if "" not in arms and not dry_run:
         _print_arms(experiment, base)
 
@@ -110,11 +125,44 @@ def train(
     """Train one model on every labelled clip of an experiment's data and save it."""
     from microexpr.evaluation.experiment import read_experiment
     from microexpr.evaluation.run import train_on_all
+    from microexpr.training.devices import is_first
 
-    arms = read_experiment(experiment)
-    if len(arms) != 1:
-        raise UserError(f"{experiment} has a grid of {len(arms)} arms; train takes one")
+    settings = _one(read_experiment(experiment), experiment)
     with Progress(experiment.stem) as watch:
-        train_on_all(next(iter(arms.values())), data, out, seed, watch)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+        train_on_all(settings, data, out, seed, watch if is_first() else lambda *_: None)
+    if is_first():
         print(f"wrote {out}")
+
+
+def search(
+    experiment: Annotated[Path, typer.Argument(help="TOML file of the experiment.")],
+    out: Annotated[Path, typer.Option(help="Result folder.")],
+    data: DataFolder = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    jobs: Jobs = None,
+    engine: Engine = "processes",
+    address: Address = None,
+    gpus_per_task: GpusPerTask = 0.0,
+) -> None:
+    """Search a model's choices on every labelled clip, up to the recipe's last search phase."""
+    from microexpr.evaluation.experiment import read_experiment
+    from microexpr.evaluation.searching import search_experiment
+    from microexpr.jobs import check_jobs
+
+    workers = check_jobs(jobs)
+    settings = _one(read_experiment(experiment), experiment)
+    with (
+        open_cluster(engine, address, gpus_per_task, jobs) as on,
+        Progress(experiment.stem) as watch,
+    ):
+        trials = search_experiment(settings, data, out, seed, workers, watch, on)
+    with (out / "search.csv").open(encoding="utf-8", newline="") as file:
+        chosen = next(csv.DictReader(file))
+    print_rows([{"": name, "chosen": value} for name, value in chosen.items()], as_json=False)
+    print(f"model: {out / 'model.safetensors'}   trials: {trials}")
+
+
+def _one(arms: dict[str, Experiment], path: Path) -> Experiment:
+    if len(arms) != 1:
+        raise UserError(f"{path} has a grid of {len(arms)} arms; this takes an experiment of one")
+    return next(iter(arms.values()))

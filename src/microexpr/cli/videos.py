@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from microexpr.cli.options import Jobs, Json
+from microexpr.cli.options import MODEL_HELP, Address, Engine, GpusPerTask, Jobs, Json, open_cluster
 from microexpr.cli.terminal import Progress, print_report
 from microexpr.errors import UserError
 
@@ -24,7 +24,8 @@ def analyze(
         Path, typer.Option(help="Folder of the results; of several videos, one folder each in it.")
     ],
     model: Annotated[
-        Path | None, typer.Option(help="Checkpoint; default: one trained on synthetic faces.")
+        str | None,
+        typer.Option(help=f"{MODEL_HELP.capitalize()}; default: one trained on synthetic faces."),
     ] = None,
     face: Annotated[int, typer.Option(help="Which face: 0 the largest, 1 the next ...")] = 0,
     onset: Annotated[
@@ -33,22 +34,31 @@ def analyze(
     apex: Annotated[int | None, typer.Option(help="See --onset.")] = None,
     offset: Annotated[int | None, typer.Option(help="See --onset.")] = None,
     confidence: Annotated[
-        float, typer.Option(help="Probability below which no emotion is named.")
-    ] = 0.6,
+        float | None,
+        typer.Option(help="Probability below which no emotion is named; default: the model's."),
+    ] = None,
     fps: Annotated[
         float | None, typer.Option(help="Frame rate of a folder of frames; overrules a file's.")
     ] = None,
     jobs: Jobs = None,
+    engine: Engine = "processes",
+    address: Address = None,
+    gpus_per_task: GpusPerTask = 0.0,
     as_json: Json = False,
 ) -> None:
     """Find the micro-expressions in videos; write a page, tables and an annotated video."""
     from microexpr.analysis import key_frames
     from microexpr.app.outputs import Settings, analyze_all, exit_code
+    from microexpr.training.pretrained import locate
 
     known = key_frames(onset, apex, offset)
-    settings = Settings(model, face, known, confidence, fps)
-    with Progress("analyze") as watch:
-        outcomes = analyze_all(videos, out, settings, jobs, watch)
+    # once, and not by each of several processes: the hub may have to be asked
+    settings = Settings(locate(model) if model else None, face, known, confidence, fps)
+    with (
+        open_cluster(engine, address, gpus_per_task, jobs) as on,
+        Progress("analyze") as watch,
+    ):
+        outcomes = analyze_all(videos, out, settings, jobs, watch, on)
     _print_outcomes(outcomes, as_json)
     if exit_code(outcomes):
         raise typer.Exit(exit_code(outcomes))

@@ -12,13 +12,14 @@ from typing import Any
 PACKAGES = ("microexpr", "torch", "numpy", "opencv-contrib-python-headless", "scikit-learn")
 
 
-def environment(jobs: int, trainings: int, core_seconds: float) -> str:
+def environment(jobs: int, trainings: int, core_seconds: float, engine: str = "") -> str:
     """Versions, processor and cost of a run, as JSON.
 
     Args:
-        jobs: Processes it used.
+        jobs: Processes it used; on a cluster its cores.
         trainings: How many models it trained.
         core_seconds: Time of all of them together, on one thread each.
+        engine: ``ray`` where a cluster did it; machine and processor are then those of the command.
     """
     about: dict[str, Any] = {
         "python": platform.python_version(),
@@ -30,6 +31,8 @@ def environment(jobs: int, trainings: int, core_seconds: float) -> str:
         "trainings": trainings,
         "core_seconds": round(core_seconds, 1),
     }
+    if engine:
+        about["engine"] = engine
     return json.dumps(about, indent=2) + "\n"
 
 

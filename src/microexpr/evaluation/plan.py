@@ -49,19 +49,19 @@ def plan(experiment: Experiment, data: Path | None, arm: str = "") -> str:
     seconds, largest = 0.0, max(len(fold.train) for fold in folds)
     for index, phase in enumerate(experiment.recipe.phases):
         here = largest if phase.on == "train" else len(others[phase.on].clips)
-        steps = _steps(phase, here)
+        steps = phase_steps(phase, here)
         what = f"{phase.epochs} epochs, {steps} steps"
         if phase.mode == "search":
             what = f"search, {phase.epochs} generations of {phase.population}, {steps} batches"
         lines.append(f"phase {phase.name} on {phase.on}: {what}")
         times = len(experiment.run.seeds) if index < bench.lead else trainings
-        seconds += steps * _step_seconds(model, phase) * times
+        seconds += steps * step_seconds(model, phase) * times
     if not isinstance(model, ClosedForm):
         lines.append(f"about {seconds / 3600:.2f} core-hours at most")
     return "\n".join(lines)
 
 
-def _steps(phase: Phase, clips: int) -> int:
+def phase_steps(phase: Phase, clips: int) -> int:
     """Batches of the phase, whole clips assumed to divide as asked between persons."""
     held = round(clips * phase.hold_out)
     if phase.mode == "search":
@@ -69,7 +69,7 @@ def _steps(phase: Phase, clips: int) -> int:
     return phase.epochs * -(-(clips - held) // phase.batch)
 
 
-def _step_seconds(model: Classifier, phase: Phase) -> float:
+def step_seconds(model: Classifier, phase: Phase) -> float:
     """Processor time of a training step on random flow, the best of three; a search only looks.
 
     Of large pictures a few stand for the batch, which might not fit into memory here.
