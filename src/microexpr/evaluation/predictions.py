@@ -166,7 +166,8 @@ def in_common(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]
     for clip, true in zip(b.clip.tolist(), b.true.tolist(), strict=True):
         if clip in clips and truth[clip] != true:
             raise UserError(
-                f"{clip} is {a.labels[truth[clip]]} in one and {b.labels[true]} in the other"
+                f"{clip} is {a.labels[truth[clip]]} in one and {b.labels[true]} in the other: "
+                "compare runs whose clips have the same labels"
             )
     shared = np.array(sorted(clips))
     return take(a, np.isin(a.clip, shared)), take(b, np.isin(b.clip, shared))

@@ -18,7 +18,7 @@ from microexpr.app.studio.sitting import Sittings
 
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")
 MONO = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
-RUNS = Path("benchmarks/results")  # below the folder in which the app is started
+RUNS = Path("benchmarks")  # below the folder in which the app is started
 
 
 def build(queue: Queue, uploads: Uploads, limits: Limits, runs: Path | None = None) -> gr.Blocks:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # pandas and matplotlib come when there is something to compa
 
 UNKNOWN = "<p>None of these runs recorded the oracle: nothing leaky to show.</p>"
 MOST = 8  # runs side by side
-AT_FIRST = 3
+AT_FIRST = 1  # which of them go together is not known before they are read
 NONE = (
     "<p>There are no runs here. A run is a folder with <code>predictions.csv</code>, made by "
     "<code>microexpr run</code>; start the app with <code>--runs FOLDER</code> to compare what "
