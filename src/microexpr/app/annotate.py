@@ -35,7 +35,7 @@ def annotate(analysis: Analysis, path: Path) -> None:
     how far into the recording one is and where the movements lie.
     """
     rate = min(analysis.video.fps or FASTEST, FASTEST)
-    write_video(path, _drawn(analysis, rate), rate, crf=23)
+    write_video(path, _drawn(analysis, rate), rate, crf=23, repeatable=True)
 
 
 def _drawn(analysis: Analysis, rate: float) -> Iterator[Image]:

@@ -169,7 +169,7 @@ def _loop(seen: Closeup, factor: float, full_flow: float) -> tuple[str, float]:
     nearest = np.abs(seen.times[None] - clock[:, None]).argmin(axis=1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "loop.mp4"
-        write_video(path, beside[nearest], len(clock) / (slower * lasted), crf=23)
+        write_video(path, beside[nearest], len(clock) / (slower * lasted), crf=23, repeatable=True)
         return _uri("video/mp4", path.read_bytes()), slower
 
 
