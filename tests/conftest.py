@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -28,14 +30,24 @@ def flow442_root(shared_data: Path) -> Path:
     return shared_data / "flow442"
 
 
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
 def _module(path: Path) -> ModuleType:
-    """A file beside the tests that several of them use."""
+    """A file that is on no import path, as a module."""
     spec = importlib.util.spec_from_file_location(f"microexpr_test_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], ModuleType]:
+    """Imports a program of `benchmarks/`, named as there: ``program("speed/gpu.py")``."""
+    return lambda name: _module(BENCHMARKS / name)
 
 
 @pytest.fixture(scope="session")

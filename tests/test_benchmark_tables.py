@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import shutil
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -27,15 +27,9 @@ HERE = sorted(BENCHMARKS.glob("ablation_*s.toml")) + sorted(BENCHMARKS.glob("abl
 HERE += sorted(BENCHMARKS.glob("ablation_*_synthetic.toml"))
 
 
-@pytest.fixture
-def tables() -> ModuleType:
-    path = BENCHMARKS / "tables.py"
-    spec = importlib.util.spec_from_file_location("microexpr_benchmark_tables", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="module")
+def tables(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("tables.py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,23 +50,9 @@ cooldown = 0
 """
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        f"microexpr_benchmark_{name}", ROOT / "benchmarks" / f"{name}.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def bench() -> Iterator[ModuleType]:
-    module = load("default_model")
-    yield module
-    del sys.modules[module.__name__]
+def bench(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("default_model.py")
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +114,16 @@ def test_a_measurement_is_counted_once(
 
 
 def test_the_documents_tell_of_it(
-    bench: ModuleType, made: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    program: Callable[[str], ModuleType],
+    bench: ModuleType,
+    made: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     stand_in = Synthetic(None, persons=9, clips_per_person=8, seed=5, prior="megc3")
     monkeypatch.setattr(bench, "open_dataset", lambda name, root: stand_in)
     bench.measure(made, tmp_path)
-    tables, pictures = load("tables"), load("pictures")
+    tables, pictures = program("tables.py"), program("pictures.py")
     monkeypatch.setattr(tables, "BENCHMARKS", made.results.parent)
     filled = tables.filled(
         "<!-- card: tiny -->\nx\n<!-- end -->\n<!-- looks: zero_shot_looks -->\nx\n<!-- end -->\n"
@@ -232,9 +220,9 @@ seeds = [0, 1]
 
 
 def test_a_zero_shot_run_is_counted_before_it_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looking = load("looks")
+    looking = program("looks.py")
     path = tmp_path / "zero.toml"
     path.write_text(ZERO)
     looking.run(path, tmp_path, tmp_path / "results")
@@ -247,8 +235,8 @@ def test_a_zero_shot_run_is_counted_before_it_begins(
     assert not (tmp_path / "other").exists()
 
 
-def test_temperatures_are_tried_on_worse_recordings() -> None:
-    calibration = load("calibration")
+def test_temperatures_are_tried_on_worse_recordings(program: Callable[[str], ModuleType]) -> None:
+    calibration = program("calibration.py")
     rows = calibration.compare(load_default(), persons=12)
     assert [row.disturbance for row in rows] == list(calibration.DISTURBANCES)
     assert rows[0].accuracy > rows[-1].accuracy

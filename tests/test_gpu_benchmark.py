@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 import time
@@ -17,13 +16,8 @@ SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "speed" / "gpu.py"
 
 
 @pytest.fixture(scope="module")
-def gpu() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_benchmark", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def gpu(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("speed/gpu.py")
 
 
 def by_host(call: Callable[[], object], times: int) -> float:

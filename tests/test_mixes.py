@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -28,15 +28,8 @@ CLIPS = {"dfme": 2629, "casme3_a": 860, "casme3_c": 165}
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "count_units.py"
-    spec = importlib.util.spec_from_file_location("count_units_script", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def script(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("count_units.py")
 
 
 def test_the_table_is_what_the_label_files_say(script: ModuleType, shared_data: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,17 +16,8 @@ LABELS = ("negative", "positive", "surprise")
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location(
-        "microexpr_benchmark_robustness", ROOT / "benchmarks" / "robustness.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def bench(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("robustness.py")
 
 
 def row(bench: ModuleType, seed: int) -> dict[str, Any]:

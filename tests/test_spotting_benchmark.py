@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -20,17 +18,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "spotting"
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location(
-        "microexpr_benchmark_spotting", ROOT / "benchmarks" / "spotting.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def bench(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("spotting.py")
 
 
 @pytest.mark.parametrize("which", ["first", "second"])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -18,15 +17,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "two_sample"
 
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    path = ROOT / "benchmarks" / "two_sample.py"
-    spec = importlib.util.spec_from_file_location("microexpr_benchmark_two_sample", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def bench(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("two_sample.py")
 
 
 @pytest.mark.parametrize("encoding", ["flow442", "relative"])
