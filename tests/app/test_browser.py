@@ -367,6 +367,8 @@ def test_phone_and_desk_light_and_dark(
 def test_runs_are_compared_and_the_leak_is_called_one(enter: Opener) -> None:
     page = enter()
     page.get_by_role("tab", name="Compare runs").last.click()
+    for box in page.locator("#runs input").all():
+        box.check()
     page.click("#compare")
     page.wait_for_selector("#comparison table.scores")
     told = page.inner_text("#comparison")
