@@ -38,7 +38,7 @@ from microexpr.evaluation.metrics import confusion, uf1
 from microexpr.evaluation.statistics import bootstrap_interval
 from microexpr.files import write_text
 from microexpr.film import Script, drawn_portrait, write_script
-from microexpr.film.script import course, head, light
+from microexpr.film.script import course, emotions_of, head, light
 from microexpr.film.warp import Pose, Scene, developed, sampled, stage
 from microexpr.inputs import Input
 from microexpr.labels import label_scheme
@@ -52,11 +52,6 @@ from microexpr.videowriter import write_video
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEME = label_scheme("megc3")
-EMOTIONS = {
-    "negative": ("anger", "contempt", "disgust", "fear", "sadness"),
-    "positive": ("happiness",),
-    "surprise": ("surprise",),
-}
 DEFAULT = WEIGHTS / "default.safetensors"
 FIELD_SEED, FIRST_FILM = 31, 97000
 SIDE = 56
@@ -179,7 +174,12 @@ def script(seed: int) -> Script:
     """One second with one movement; the seed decides its class in turn, and all the rest."""
     label = SCHEME.labels[seed % len(SCHEME.labels)]
     plan = write_script(
-        seed, seconds=1.0, events=1, blinks_per_minute=0, drift=1.0, emotions=EMOTIONS[label]
+        seed,
+        seconds=1.0,
+        events=1,
+        blinks_per_minute=0,
+        drift=1.0,
+        emotions=emotions_of(SCHEME, label),
     )
     return replace(plan, noise=2.0)
 

@@ -47,6 +47,7 @@ from microexpr.evaluation.statistics import Interval, bootstrap_interval
 from microexpr.files import write_text
 from microexpr.film import Script, drawn_portrait, shoot, write_script
 from microexpr.film import truth as what_happens
+from microexpr.film.script import emotions_of
 from microexpr.jobs import spread
 from microexpr.labels import label_scheme
 from microexpr.preprocess.face import FaceModels, load_face_models
@@ -57,11 +58,6 @@ from microexpr.videowriter import write_video
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEME = label_scheme("megc3")
-EMOTIONS = {
-    "negative": ("anger", "contempt", "disgust", "fear", "sadness"),
-    "positive": ("happiness",),
-    "surprise": ("surprise",),
-}
 BASE = {"onset": 0, "apex": 0, "fps": 200, "crf": 23}
 PLACES: dict[str, tuple[int, ...]] = {
     "onset": (-32, -16, -8, -4, 0, 4, 8, 16, 32),
@@ -103,7 +99,7 @@ def script(task: Task) -> Script:
         blinks_per_minute=0,
         drift=1.0,
         crf=BASE["crf"],
-        emotions=EMOTIONS[task.label],
+        emotions=emotions_of(SCHEME, task.label),
     )
 
 

@@ -34,21 +34,7 @@ if __name__ == "__main__":
     from microexpr.cli import main
     main()
 """
-SMALL = """
-[data]
-dataset = "synthetic"
-labels = "megc3"
-settings = { persons = 4, clips_per_person = 6 }
-[protocol]
-name = "kfold"
-folds = 2
-[model]
-name = "smallcnn"
-[recipe]
-epochs = 1
-warmup = 0
-cooldown = 0
-"""
+SMALL = Path(__file__).parent / "small.toml"
 
 
 def write_files(files: Mapping[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +86,7 @@ def furnish(folder: Path, said: str, trees: ModuleType) -> None:
         (folder / path).write_bytes(film_bytes())
     for path in ("model.safetensors", "my.safetensors"):
         (folder / path).write_bytes(checkpoint_bytes())
-    (folder / "EXPERIMENT.toml").write_text(SMALL)
+    (folder / "EXPERIMENT.toml").write_text(SMALL.read_text())
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "activate").touch()
     shutil.copytree(ROOT / "benchmarks" / "results" / "svm_flow442", folder / "RUN")

@@ -11,21 +11,7 @@ import pytest
 
 from microexpr import cli
 
-TOML = """
-[data]
-dataset = "synthetic"
-labels = "megc3"
-settings = { persons = 4, clips_per_person = 6 }
-[protocol]
-name = "kfold"
-folds = 2
-[model]
-name = "smallcnn"
-[recipe]
-epochs = 1
-warmup = 0
-cooldown = 0
-"""
+SMALL = Path(__file__).parents[1] / "small.toml"
 
 
 @dataclass(frozen=True)
@@ -59,5 +45,5 @@ def microexpr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 def toml(tmp_path: Path) -> Path:
     """An experiment of seconds, in a file."""
     path = tmp_path / "small.toml"
-    path.write_text(TOML)
+    path.write_text(SMALL.read_text())
     return path

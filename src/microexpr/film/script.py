@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microexpr.anatomy import EMOTIONS, ONE_SIDED, UNITS
+from microexpr.clip import Clip
 from microexpr.errors import UserError, suggest
+from microexpr.labels import LabelScheme
 
 Times = NDArray[np.float64]
 
@@ -209,6 +211,17 @@ def write_script(
         crf=crf,
         seed=seed,
     )
+
+
+def emotions_of(scheme: LabelScheme, label: str) -> tuple[str, ...]:
+    """The emotions of `microexpr.anatomy.EMOTIONS` that a label scheme calls by this label.
+
+    >>> from microexpr.labels import label_scheme
+    >>> emotions_of(label_scheme("megc3"), "negative")
+    ('anger', 'contempt', 'disgust', 'fear', 'sadness')
+    """
+    clips = (Clip("synthetic", "anyone", emotion, emotion) for emotion in EMOTIONS)
+    return tuple(clip.emotion for clip in clips if scheme(clip) == label)
 
 
 def _mix(rng: np.random.Generator, emotion: str) -> tuple[str, ...]:
