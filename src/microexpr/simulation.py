@@ -125,7 +125,7 @@ def skin(
     return moved
 
 
-def disturbed(chance: Mapping[str, Array], factor: float) -> dict[str, Array]:
+def disturbed(chance: Mapping[str, Array], factor: float | Array) -> dict[str, Array]:
     """The random numbers of worse recordings of the same people and movements.
 
     Errors of the flow and the head's motion become `factor` times as large, and crops differ
@@ -133,17 +133,19 @@ def disturbed(chance: Mapping[str, Array], factor: float) -> dict[str, Array]:
 
     Args:
         chance: As for `render`.
-        factor: Above 0.
+        factor: Above 0; one for all, or ``(clips,)``.
     """
     worse = dict(chance)
-    if factor == 1:
+    clips = len(chance["noise"])
+    times = np.broadcast_to(np.asarray(factor, np.float32), (clips,))[:, None]
+    if (times == 1).all():
         return worse
-    louder = np.float32(np.log(factor) / VARYING)
+    louder = np.log(times) / np.float32(VARYING)
     worse["noise"] = chance["noise"] + louder
     worse["head"] = chance["head"] + louder * (np.arange(7) == 6).astype(np.float32)
-    worse["spike"] = chance["spike"] * np.float32(factor)
-    worse["crop"] = chance["crop"] * np.float32(factor)
-    worse["framing"] = np.float32(0.5) + np.float32(factor) * (chance["framing"] - np.float32(0.5))
+    worse["spike"] = chance["spike"] * times[:, :, None]
+    worse["crop"] = chance["crop"] * times
+    worse["framing"] = np.float32(0.5) + times * (chance["framing"] - np.float32(0.5))
     return worse
 
 

@@ -148,6 +148,9 @@ def test_persons_differ_more_than_their_own_clips() -> None:
         ({"prior": "megc"}, "did you mean 'megc3'"),
         ({"people": 3}, "has no setting 'people'"),
         ({"disturbance": 0.0}, "disturbance must be above 0"),
+        ({"disturbance": [2.0, 1.0]}, "two such numbers in their order"),
+        ({"disturbance": [1.0]}, "two such numbers in their order"),
+        ({"disturbance": ["low", "high"]}, "two such numbers in their order"),
         ({"mixes": "count"}, "did you mean 'counted'"),
         ({"realism": "rouge"}, "did you mean 'rough'"),
     ],
@@ -250,3 +253,34 @@ def test_published_people_are_as_flow442_ships() -> None:
     own = rough.read_many(rough.clips(), FLOW442)
     assert np.corrcoef(planes[:, 0].ravel(), own[:, 0].ravel())[0, 1] > 0.99
     assert np.corrcoef(planes[:, 2].ravel(), own[:, 2].ravel())[0, 1] < 0.99
+
+
+def test_people_of_any_look_are_each_of_one() -> None:
+    made = {
+        r: Synthetic(persons=12, clips_per_person=2, realism=r)
+        for r in ("smooth", "rough", "published", "any")
+    }
+    clips = made["any"].clips()
+    assert made["any"].ships == FLOW442
+    fields = {r: data.read_many(clips, RELATIVE) for r, data in made.items()}
+    looks = [
+        [r for r in ("smooth", "rough", "published") if np.array_equal(fields[r][i], field)]
+        for i, field in enumerate(fields["any"])
+    ]
+    assert all(len(found) == 1 for found in looks)
+    assert looks[::2] == looks[1::2]  # a person's clips look alike
+    assert len({found[0] for found in looks}) == 3
+    one = made["any"].read(clips[7], RELATIVE)
+    np.testing.assert_array_equal(one, fields["any"][7])
+
+
+def test_disturbance_between_two_numbers_is_each_persons_own() -> None:
+    data = Synthetic(persons=60, clips_per_person=2, disturbance=[1.0, 2.0])
+    worse = np.array([data._worse(clip) for clip in data.clips()])
+    np.testing.assert_array_equal(worse[::2], worse[1::2])
+    assert worse.min() >= 1
+    assert worse.max() <= 2
+    assert np.median(worse) == pytest.approx(2**0.5, abs=0.15)
+    fixed = Synthetic(persons=60, clips_per_person=2, disturbance=float(worse[10]))
+    clip = data.clips()[10]
+    np.testing.assert_allclose(data.read(clip, RELATIVE), fixed.read(clip, RELATIVE), atol=1e-6)

@@ -11,8 +11,9 @@ from sklearn.svm import SVC, LinearSVC
 from torch import Tensor
 
 from microexpr.errors import UserError
-from microexpr.models import svm
-from microexpr.models.svm import GAMMAS, GRID, RBF_GRID, Svm
+from microexpr.models.svm import GRID, Svm
+from microexpr.nn import gaussian
+from microexpr.nn.gaussian import GAMMAS, PRICES
 
 PERSONS = torch.arange(60) // 6  # ten persons of six clips
 
@@ -141,14 +142,15 @@ def test_what_the_gaussian_machine_learnt_is_saved() -> None:
     model.solve(x, y, PERSONS, seed=0)
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(x), other(x))
-    assert 0 < len(model.support) <= len(x)
+    assert model.machine is not None
+    assert 0 < len(model.machine.support) <= len(x)
     model.solve(x, 2 * (y % 2), PERSONS, seed=0)
     assert set(model.predict(x)[0].tolist()) == {0, 2}
 
 
 def test_gamma_and_c_are_chosen_by_folds_of_whole_persons(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(svm, "GAMMAS", gammas := GAMMAS[::2])
-    monkeypatch.setattr(svm, "RBF_GRID", prices := RBF_GRID[::2])
+    monkeypatch.setattr(gaussian, "GAMMAS", gammas := GAMMAS[::2])
+    monkeypatch.setattr(gaussian, "PRICES", prices := PRICES[::2])
     x, y = clips(3)
     x = x + 40 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     model = Svm(3, kernel="rbf", image=8)

@@ -169,7 +169,7 @@ def test_a_machine_of_support_vectors_must_be_whole(tmp_path: Path) -> None:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = json.loads(file.metadata()["microexpr"])
     del about["sha256"]
-    weights["support"] = weights["support"][:, :5].contiguous()
+    weights["machine.support"] = weights["machine.support"][:, :5].contiguous()
     save_file(weights, path, metadata={"microexpr": json.dumps(about)})
     with pytest.raises(UserError, match="does not fit the model svm"):
         load_checkpoint(path)

@@ -36,7 +36,8 @@ Array = NDArray[np.float32]
 
 PRIORS = ("balanced", "megc3")
 MIXES = ("textbook", "counted", "both")
-REALISM = ("smooth", "rough", "published")
+LOOKS = ("smooth", "rough", "published")
+REALISM = (*LOOKS, "any")
 _PUBLISHED = Input(("u", "v", "strain"), 28, "tvl1", "minmax8")
 _FULL = 112  # pixels at which flow is made before it is published
 _MEGC3 = {  # negative .4, positive .3, surprise .3; anger and disgust lead the negative ones
@@ -48,7 +49,7 @@ _MEGC3 = {  # negative .4, positive .3, surprise .3; anger and disgust lead the 
     "sadness": 0.06,
     "surprise": 0.30,
 }
-_PERSON, _SCRIPT, _FIELD, _ROUGH = 1, 2, 3, 4  # first word of a seed: independent streams
+_PERSON, _SCRIPT, _FIELD, _ROUGH, _CAMERA = 1, 2, 3, 4, 5  # first word of a seed: own streams
 _CHUNK = 128  # clips rendered together: keeps the working set small
 
 
@@ -68,12 +69,15 @@ class Synthetic(Dataset):
             them (`microexpr.mixes`), stray units too; ``"both"``, either by the toss of a coin.
         realism: How the flow looks: ``"smooth"``; ``"rough"``, in patches and bursts as TV-L1
             gives it (`microexpr.roughness`); ``"published"``, rough and then encoded as `flow442`
-            was: strain of the full size, 28x28, each plane stretched to 0..255 on its own.
+            was: strain of the full size, 28x28, each plane stretched to 0..255 on its own;
+            ``"any"``: one of them for each person.
         disturbance: How much worse than usual the recordings are: errors of the flow, head motion,
-            differences between crops (`microexpr.simulation.disturbed`).
+            differences between crops (`microexpr.simulation.disturbed`). Of two numbers, each
+            person has one between them.
 
     Raises:
-        UserError: A number that is too small, or an unknown prior, kind of mixes or realism.
+        UserError: A number that is too small, an unknown prior, kind of mixes or realism, or a
+            disturbance that is neither a positive number nor two in their order.
     """
 
     title = "Synthetic micro-expressions from action units, any number of persons"
@@ -89,7 +93,7 @@ class Synthetic(Dataset):
         seed: int = 0,
         size: int = 56,
         prior: str = "balanced",
-        disturbance: float = 1.0,
+        disturbance: float | Sequence[float] = 1.0,
         mixes: str = "textbook",
         realism: str = "smooth",
     ) -> None:
@@ -98,14 +102,13 @@ class Synthetic(Dataset):
         for name, (value, low) in (least | {"size": (size, 8), "seed": (seed, 0)}).items():
             if value < low:
                 raise UserError(f"synthetic: {name} must be at least {low}, got {value}")
-        if not 0 < disturbance < float("inf"):
-            raise UserError(f"synthetic: disturbance must be above 0, got {disturbance}")
         check_choice("synthetic: prior", prior, PRIORS)
         check_choice("synthetic: mixes", mixes, MIXES)
         check_choice("synthetic: realism", realism, REALISM)
         smooth = Input(("u", "v"), size, "tvl1", "none")
-        self.ships = _PUBLISHED if realism == "published" else smooth
-        self.size, self.disturbance, self.realism = size, disturbance, realism
+        self.ships = _PUBLISHED if realism in ("published", "any") else smooth
+        self.size, self.seed, self.realism = size, seed, realism
+        self._disturbance = _range(disturbance)
         self._scripts: dict[str, _Script] = {}
         self._clips: list[Clip] = []
         for person in range(persons):
@@ -130,19 +133,52 @@ class Synthetic(Dataset):
         Fields are sampled at this set's size, or at the wanted size if that is larger; published
         ones have 28 pixels and no unit.
         """
-        published = self.realism == "published"
-        size = _FULL if published else max(self.size, wants.size)
-        has = _PUBLISHED if published else Input(("u", "v"), size, "tvl1", "none")
         planes = np.empty((len(clips), len(wants.channels), wants.size, wants.size), np.float32)
-        for start in range(0, len(clips), _CHUNK):
-            activation, chance = self.drawn(clips[start : start + _CHUNK])
-            flow = render(activation, disturbed(chance, self.disturbance), size)
-            shown = _publish(flow) if published else flow
-            planes[start : start + _CHUNK] = encode(shown, has, wants)
+        looks = [self._look(clip) for clip in clips]
+        for look in LOOKS:
+            rows = [row for row, own in enumerate(looks) if own == look]
+            for start in range(0, len(rows), _CHUNK):
+                part = rows[start : start + _CHUNK]
+                planes[part] = self._shown([clips[row] for row in part], look, wants)
         return planes
 
+    def _shown(self, clips: Sequence[Clip], look: str, wants: Input) -> Array:
+        """Fields of clips that look alike."""
+        size = _FULL if look == "published" else max(self.size, wants.size)
+        activation, chance = self.drawn(clips)
+        if look != "smooth":
+            keys = [(_ROUGH, *self._scripts[clip.id].key) for clip in clips]
+            chance |= _chance(keys, ROUGH, ROUGH_UNIFORM)
+        worse = np.array([self._worse(clip) for clip in clips], np.float32)
+        flow = render(activation, disturbed(chance, worse), size)
+        if look == "published":
+            return encode(_publish(flow), _PUBLISHED, wants)
+        return encode(flow, Input(("u", "v"), size, "tvl1", "none"), wants)
+
+    def _look(self, clip: Clip) -> str:
+        """How the flow of a clip's person looks."""
+        if self.realism != "any":
+            return self.realism
+        return str(self._camera(clip).choice(LOOKS))
+
+    def _worse(self, clip: Clip) -> float:
+        """The disturbance of a clip's person."""
+        low, high = self._disturbance
+        if low == high:
+            return low
+        return float(low * (high / low) ** self._camera(clip).random(2)[1])
+
+    def _camera(self, clip: Clip) -> np.random.Generator:
+        """Random numbers that are the same for all clips of a person."""
+        return np.random.default_rng([_CAMERA, *self._script(clip).key[:2]])
+
+    def _script(self, clip: Clip) -> _Script:
+        if clip.id not in self._scripts:
+            raise UserError(f"synthetic has no clip '{clip.id}': take clips from its clips()")
+        return self._scripts[clip.id]
+
     def drawn(self, clips: Sequence[Clip]) -> tuple[Array, dict[str, Array]]:
-        """What is known of clips before their fields are made.
+        """What is known of clips before their fields are made: as `disturbance` 1 has it, smooth.
 
         Returns:
             Activations ``(clips, units, 2)`` and random numbers, as `microexpr.simulation.render`
@@ -151,15 +187,10 @@ class Synthetic(Dataset):
         Raises:
             UserError: A clip of another set.
         """
-        unknown = [clip.id for clip in clips if clip.id not in self._scripts]
-        if unknown:
-            raise UserError(f"synthetic has no clip '{unknown[0]}': take clips from its clips()")
-        scripts = [self._scripts[clip.id] for clip in clips]
+        scripts = [self._script(clip) for clip in clips]
         keys = [script.key for script in scripts]
         chance = _chance([(_PERSON, *key[:2]) for key in keys], PERSON, PERSON_UNIFORM)
         chance |= _chance([(_FIELD, *key) for key in keys], CLIP, CLIP_UNIFORM)
-        if self.realism != "smooth":
-            chance |= _chance([(_ROUGH, *key) for key in keys], ROUGH, ROUGH_UNIFORM)
         return np.stack([script.activation for script in scripts]), chance
 
 
@@ -243,6 +274,18 @@ def _codes(activation: Array) -> tuple[str, ...]:
             stronger = "L" if right > left else "R"
             codes.append(unit if min(left, right) > max(left, right) / 4 else stronger + unit)
     return tuple(codes)
+
+
+def _range(disturbance: float | Sequence[float]) -> tuple[float, float]:
+    """The least and the greatest disturbance."""
+    given = disturbance if isinstance(disturbance, Sequence) else (disturbance, disturbance)
+    numbers = [number for number in given if isinstance(number, int | float)]
+    if len(numbers) != 2 or len(given) != 2 or not 0 < given[0] <= given[1] < float("inf"):
+        raise UserError(
+            "synthetic: disturbance must be above 0, or two such numbers in their order, got "
+            f"{disturbance}"
+        )
+    return given[0], given[1]
 
 
 def _publish(flow: Array) -> Array:

@@ -56,7 +56,7 @@ def plan(experiment: Experiment, data: Path | None, arm: str = "") -> str:
         lines.append(f"phase {phase.name} on {phase.on}: {what}")
         times = len(experiment.run.seeds) if index < bench.lead else trainings
         seconds += steps * step_seconds(model, phase) * times
-    if not isinstance(model, ClosedForm):
+    if not isinstance(model, ClosedForm) or model.learns:
         lines.append(f"about {seconds / 3600:.2f} core-hours at most")
     return "\n".join(lines)
 
@@ -74,7 +74,7 @@ def step_seconds(model: Classifier, phase: Phase) -> float:
 
     Of large pictures a few stand for the batch, which might not fit into memory here.
     """
-    if isinstance(model, ClosedForm):
+    if phase.mode == "solve" or (isinstance(model, ClosedForm) and not model.learns):
         return 0.0
     batch = phase.batch + (phase.replay_batch if phase.replay else 0)
     shape = input_shape(model.eats)

@@ -134,7 +134,13 @@ class ClosedForm(Classifier):
     """A model without gradients (SVM ...): `solve` takes the place of a training loop.
 
     What `solve` finds is kept in buffers, so that it is saved like any network's weights.
+
+    Class attributes:
+        learns: Whether a part of it is trained like any network first; then only phases of mode
+            ``solve`` solve it.
     """
+
+    learns: ClassVar[bool] = False
 
     @abstractmethod
     def solve(self, x: Tensor, y: Tensor, persons: Tensor, seed: int) -> None:

@@ -25,6 +25,8 @@ from microexpr.training.persons import split_persons
 from microexpr.training.recipe import Phase, Recipe, learning_rate
 from microexpr.training.search import fingerprint, search
 
+Parts = tuple[Tensor, ...] | list[Tensor]  # of one type
+
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
@@ -104,7 +106,7 @@ def epochs(
         phase = recipe.phases[index]
         data = train if phase.on == "train" else _other(phase.on, others)
         replay = _other(phase.replay, others) if phase.replay else None
-        if isinstance(model, ClosedForm):
+        if phase.mode == "solve" or (isinstance(model, ClosedForm) and not model.learns):
             yield Epoch(index, 1, _solve(model, data, phase, seed), 0.0)
             continue
         data, held = _set_aside(data, phase, seed)
@@ -177,7 +179,9 @@ def _search(
     return search(model, judge, phase, about, seed, journal, process)
 
 
-def _solve(model: ClosedForm, data: TrainingSet, phase: Phase, seed: int) -> Classifier:
+def _solve(model: Classifier, data: TrainingSet, phase: Phase, seed: int) -> Classifier:
+    if not isinstance(model, ClosedForm):
+        raise UserError(f"phase '{phase.name}' solves, but this model learns: use mode 'train'")
     x, y = tensors(data)
     names = sorted(data.persons)
     persons = torch.tensor([names.index(clip.person) for clip in data.clips])
@@ -355,10 +359,11 @@ def _order(labels: Tensor, sampling: str, generator: Generator) -> Tensor:
 def _averaged(model: Classifier, decay: float) -> AveragedModel:
     """An exponential average of weights and buffers that forgets its start quickly."""
 
-    def blend(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-        if not average.is_floating_point():
-            return current
+    def blend(averages: Parts, currents: Parts, steps: Tensor | int) -> None:
+        if not averages[0].is_floating_point():
+            torch._foreach_copy_(averages, currents)
+            return
         n = int(steps)
-        return average.lerp(current.to(average.dtype), 1 - min(decay, (1 + n) / (10 + n)))
+        torch._foreach_lerp_(averages, currents, 1 - min(decay, (1 + n) / (10 + n)))
 
-    return AveragedModel(model, avg_fn=blend, use_buffers=True)
+    return AveragedModel(model, multi_avg_fn=blend, use_buffers=True)

@@ -14,7 +14,7 @@ from microexpr.errors import UserError, suggest
 OPTIMISERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant")
 SAMPLINGS = ("shuffled", "balanced", "in_order")
-MODES = ("train", "adapt", "search")
+MODES = ("train", "adapt", "search", "solve")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _NOT_NEGATIVE = (
     "lr",
@@ -40,7 +40,8 @@ class Phase:
             experiment (``[data.others.NAME]``).
         mode: ``train``; ``adapt``: a model with choices draws them anew for each batch; ``search``:
             nothing learns, an evolutionary search fixes the choices
-            (`microexpr.training.search`).
+            (`microexpr.training.search`); ``solve``: a model in closed form is solved, which of a
+            model without anything to train every phase does.
         hold_out: Part of the clips, by whole persons, that this phase leaves out; a search is
             judged on what it leaves out, so `adapt` and `search` want the same number.
         epochs: Passes over the clips; of a search, generations.
