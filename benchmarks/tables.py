@@ -2,8 +2,8 @@
 
 What stands in a document between one of these lines and ``<!-- end -->`` is made anew:
 
-``<!-- table: RUN RUN ... -->``  the comparison of those folders of ``benchmarks/results``, the
-first being the one compared to; ``<!-- grid: NAME ... -->``  the table of each grid of that name;
+``<!-- table: RUN RUN ... -->``  the comparison of those folders of ``benchmarks/results`` (``a/RUN``:
+of ``benchmarks/a/results``), the first being the one compared to; ``<!-- grid: NAME ... -->``  the table of each grid of that name;
 ``<!-- honesty: NAME ... -->``  the columns of those runs of ``benchmarks/honesty``, and their
 picture; ``<!-- speed: NAME ... -->``  the figures of those runs of ``benchmarks/speed``;
 ``<!-- cost: RUN RUN ... -->``  what those runs of ``benchmarks/results`` took;
@@ -59,9 +59,20 @@ only the surest are named; the dots are at the threshold that `analyze` takes.
 
 def comparison_table(names: list[str]) -> str:
     """Several runs side by side."""
-    runs = [BENCHMARKS / "results" / name for name in names]
-    there = [run for run in runs if (run / "predictions.csv").exists()]
+    there = [run for run in map(run_folder, names) if (run / "predictions.csv").exists()]
     return comparison_to_markdown(compare(there)) if there else NONE_YET
+
+
+def run_folder(name: str) -> Path:
+    """Where a run's results are; those of experiments in a folder lie in that folder.
+
+    >>> run_folder("honesty/svm_flow442").relative_to(BENCHMARKS).as_posix()
+    'honesty/results/svm_flow442'
+    """
+    for part in ("honesty", "candidates"):
+        if name.startswith(f"{part}/"):
+            return BENCHMARKS / part / "results" / name.removeprefix(f"{part}/")
+    return BENCHMARKS / "results" / name
 
 
 def grid_tables(names: list[str]) -> str:
