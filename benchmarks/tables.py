@@ -79,7 +79,7 @@ def grid_tables(names: list[str]) -> str:
     """The table of each grid, under its name."""
     parts = []
     for name in names:
-        found = ablation(BENCHMARKS / f"{name}.toml", BENCHMARKS / "results" / name)
+        found = ablation(BENCHMARKS / f"{name}.toml", run_folder(name))
         if found:
             parts.append(f"`{name}`:\n\n{ablation_to_markdown(found)}")
     return "\n".join(parts) or NONE_YET
