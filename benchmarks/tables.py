@@ -2,8 +2,9 @@
 
 What stands in a document between one of these lines and ``<!-- end -->`` is made anew:
 
-``<!-- table: RUN RUN ... -->``  the comparison of those folders of ``benchmarks/results`` (``a/RUN``:
-of ``benchmarks/a/results``), the first being the one compared to; ``<!-- grid: NAME ... -->``  the table of each grid of that name;
+``<!-- table: RUN RUN ... -->``  the comparison of those folders of ``benchmarks/results``
+(``a/RUN``: of ``benchmarks/a/results``), the first being the one compared to;
+``<!-- grid: NAME ... -->``  the table of each grid of that name, which may lie in a folder, too;
 ``<!-- honesty: NAME ... -->``  the columns of those runs of ``benchmarks/honesty``, and their
 picture; ``<!-- speed: NAME ... -->``  the figures of those runs of ``benchmarks/speed``;
 ``<!-- cost: RUN RUN ... -->``  what those runs of ``benchmarks/results`` took;
