@@ -1,14 +1,17 @@
 """Makes the default model: trains, calibrates and chooses when it abstains; or measures it.
 
-    python benchmarks/default_model.py
+    python benchmarks/default_model.py [--films build/default-films]
     python benchmarks/default_model.py --measure --data FOLDER
 
 The first command does what the experiment (``default_model.toml``, or ``--toml``) says, on
-synthetic persons alone, and writes ``default.safetensors`` and ``default.json`` to ``--out`` (the
-package's own weights): the same bytes each time on one kind of machine. The experiment describes a
-set ``[data.others.validation]`` of other synthetic persons: on them the temperature is fitted and
-the lowest confidence is found at which at most `RISK` of the named emotions are wrong. What came
-out goes to ``benchmarks/results/<stem of the experiment>/validation.json``.
+synthetic persons alone. Films that it learns from are made and prepared below ``--films`` first, if
+they are not there; killed and started again, it goes on with them. It writes
+``default.safetensors`` and ``default.json`` to ``--out`` (the package's own weights): the same
+bytes each time on one kind of machine. The experiment describes a set
+``[data.others.validation]`` of other synthetic persons: on them the temperature is fitted and the
+lowest confidence is found at which at most `RISK` of the named emotions are wrong. What came out
+goes to
+``benchmarks/results/<stem of the experiment>/validation.json``.
 
 The second command is a look at real clips. It is written into ``results/zero_shot_looks.csv``
 before anything is predicted; then ``predictions.csv`` is written beside ``validation.json`` and the
@@ -38,14 +41,18 @@ from microexpr.evaluation.run import predict, train_on_all
 from microexpr.evaluation.statistics import bootstrap_interval, person_confusions
 from microexpr.evaluation.trust import Look, add_look, digest, trust
 from microexpr.files import write_text
+from microexpr.film.archive import Archive, make_archive
 from microexpr.labels import label_scheme
+from microexpr.preparation import prepare_dataset
 from microexpr.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from microexpr.training.data import TrainingSet, labelled, tensors
 from microexpr.training.default import WEIGHTS, ModelCard, fingerprint
 
-BENCHMARKS = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / "benchmarks"
 RISK = 0.10  # share of the named emotions that may be wrong, on synthetic persons
 VALIDATION = "validation"
+FILMS = Archive(persons=1000, clips=8, seed=0, prior="megc3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +63,13 @@ class Places:
         toml: The experiment.
         out: Folder of ``default.safetensors`` and ``default.json``.
         results: Folder of the figures of all experiments, and of the list of looks.
+        films: Folder of the films and, in a folder below it, of their flow.
     """
 
     toml: Path
     out: Path
     results: Path
+    films: Path
 
     @property
     def weights(self) -> Path:
@@ -76,10 +85,13 @@ class Places:
 def make(places: Places) -> ModelCard:
     """Trains, calibrates, and writes checkpoint, card and ``validation.json``."""
     experiment = _experiment(places.toml)
-    train, others = open_sets(experiment, None)
+    for other in experiment.data.others.values():
+        if other.dataset == "films":
+            make_films(places.films, other.folder, FILMS)
+    train, others = open_sets(experiment, places.films)
     held = _validation(train, others)
     start = time.process_time()
-    train_on_all(experiment, None, places.weights, experiment.run.seeds[0], _tell)
+    train_on_all(experiment, places.films, places.weights, experiment.run.seeds[0], _tell)
     seconds = time.process_time() - start
     found = load_checkpoint(places.weights)
     threshold, about = calibrate(found, held)
@@ -88,8 +100,7 @@ def make(places: Places) -> ModelCard:
     size = str(experiment.model.settings.get("size", ""))
     card = ModelCard(
         name="-".join([found.name, *([size] if size else [])]) + ", the default",
-        trained_on=f"{len(train.clips):,} synthetic optical flow fields of "
-        f"{len(train.persons):,} synthetic people, made from anatomy; no real face took part",
+        trained_on=_told(train, others),
         confidence=threshold,
     )
     about = {"persons": len(held.persons), "clips": len(held.clips), **about}
@@ -97,6 +108,30 @@ def make(places: Places) -> ModelCard:
     write_text(json.dumps(about, indent=1) + "\n", places.figures / "validation.json")
     _write_card(card, places)
     return card
+
+
+def make_films(root: Path, folder: str, asked: Archive) -> None:
+    """Films of drawn people below ``root/films``, and their flow in the store ``root/folder``.
+
+    Raises:
+        UserError: One could not be prepared.
+    """
+    make_archive(root / "films", asked, watch=_tell)
+    done = prepare_dataset("films", root / "films", root / folder, sheet=0, watch=_seldom)
+    for clip, reason in done["failed"].items():
+        raise UserError(f"{clip} could not be prepared: {reason}")
+
+
+def _told(train: TrainingSet, others: dict[str, TrainingSet]) -> str:
+    """What the model learned from, in one line."""
+    parts = [
+        f"{len(train.clips):,} synthetic optical flow fields of {len(train.persons):,} synthetic "
+        "people"
+    ]
+    for name, other in others.items():
+        if name != VALIDATION:
+            parts.append(f"{len(other.clips):,} films of {len(other.persons):,} drawn people")
+    return " and ".join(parts) + ", made from anatomy; no real face took part"
 
 
 def calibrate(found: Checkpoint, held: TrainingSet) -> tuple[float, dict[str, object]]:
@@ -180,8 +215,12 @@ def _experiment(path: Path) -> Experiment:
         raise UserError(f"{path} has a grid of {len(arms)} arms; the default model is one")
     (experiment,) = arms.values()
     data = experiment.data
-    if {data.dataset, *(other.dataset for other in data.others.values())} != {"synthetic"}:
-        raise UserError(f"{path}: the default model learns from the data set 'synthetic' alone")
+    used = {data.dataset, *(other.dataset for other in data.others.values())}
+    if data.dataset != "synthetic" or used - {"synthetic", "films"}:
+        raise UserError(
+            f"{path}: the default model learns from the data set 'synthetic', and from 'films' "
+            "beside it, alone"
+        )
     return experiment
 
 
@@ -212,17 +251,25 @@ def _tell(what: str, done: int, of: int) -> None:
     print(f"{what} {done}/{of}", flush=True)
 
 
+def _seldom(what: str, done: int, of: int) -> None:
+    if done % 100 == 0 or done == of:
+        _tell(what, done, of)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--toml", type=Path, default=BENCHMARKS / "default_model.toml")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of weights and card")
     parser.add_argument("--results", type=Path, default=BENCHMARKS / "results")
+    parser.add_argument(
+        "--films", type=Path, default=ROOT / "build" / "default-films", help="where films are made"
+    )
     parser.add_argument("--measure", action="store_true", help="a counted look at real clips")
     parser.add_argument("--data", type=Path, help="folder of flow442, for --measure")
     asked = parser.parse_args()
     if asked.measure != (asked.data is not None):
         parser.error("--measure and --data FOLDER go together")
-    places = Places(asked.toml.resolve(), asked.out, asked.results)
+    places = Places(asked.toml.resolve(), asked.out, asked.results, asked.films)
     try:
         card = measure(places, asked.data) if asked.measure else make(places)
     except UserError as error:

@@ -60,7 +60,7 @@ def made(bench: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny candidate, made."""
     folder = tmp_path_factory.mktemp("default")
     (folder / "tiny.toml").write_text(TINY)
-    places = bench.Places(folder / "tiny.toml", folder / "out", folder / "results")
+    places = bench.Places(folder / "tiny.toml", folder / "out", folder / "results", folder)
     bench.make(places)
     return places
 
@@ -90,7 +90,7 @@ def test_it_is_calibrated_and_abstains_by_its_validation_persons(
 
 
 def test_it_is_made_alike_each_time(bench: ModuleType, made: Any, tmp_path: Path) -> None:
-    again = bench.Places(made.toml, tmp_path / "out", tmp_path / "results")
+    again = bench.Places(made.toml, tmp_path / "out", tmp_path / "results", tmp_path)
     bench.make(again)
     assert again.weights.read_bytes() == made.weights.read_bytes()
     assert (again.out / "default.json").read_bytes() == (made.out / "default.json").read_bytes()
@@ -148,7 +148,11 @@ def test_the_documents_tell_of_it(
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('[data]\ndataset = "synthetic"', '[data]\ndataset = "flow442"', "'synthetic' alone"),
+        (
+            '[data]\ndataset = "synthetic"',
+            '[data]\ndataset = "flow442"',
+            "from 'films' beside it, alone",
+        ),
         ("others.validation", "others.more", "data.others.validation"),
         ("seed = 11", "seed = 0", "shows persons of the training"),
         ("[protocol]", '[grid]\n"model.dropout" = [0.1, 0.2]\n\n[protocol]', "a grid of 2 arms"),
@@ -157,7 +161,7 @@ def test_the_documents_tell_of_it(
 def test_what_is_refused(bench: ModuleType, tmp_path: Path, old: str, new: str, says: str) -> None:
     assert old in TINY
     (tmp_path / "t.toml").write_text(TINY.replace(old, new, 1))
-    places = bench.Places(tmp_path / "t.toml", tmp_path / "out", tmp_path / "results")
+    places = bench.Places(tmp_path / "t.toml", tmp_path / "out", tmp_path / "results", tmp_path)
     with pytest.raises(UserError, match=says):
         bench.make(places)
     assert not places.out.exists()
@@ -178,6 +182,23 @@ def test_a_damaged_list_of_looks_is_told(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("count,candidate\nmany,x\n")
     with pytest.raises(UserError, match="line 2: no list of looks"):
         read_looks(tmp_path / "l.csv")
+
+
+@pytest.mark.slow
+def test_films_are_made_where_they_are_missing(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "FILMS", bench.Archive(persons=2, clips=3, prior="megc3"))
+    films = '[data.others.films]\ndataset = "films"\nfolder = "flow"\n\n[protocol]'
+    text = TINY.replace("[protocol]", films) + 'replay = "films"\nreplay_batch = 8\n'
+    (tmp_path / "t.toml").write_text(text)
+    places = bench.Places(tmp_path / "t.toml", tmp_path / "out", tmp_path / "results", tmp_path)
+    card = bench.make(places)
+    assert "people and 6 films of 2 drawn people, made from anatomy" in card.trained_on
+    assert len(list((tmp_path / "films").glob("*/*.mp4"))) == 6
+    first = places.weights.read_bytes()
+    bench.make(places)
+    assert places.weights.read_bytes() == first
 
 
 @pytest.mark.slow
