@@ -38,12 +38,12 @@ def looks(path: Path, data: Path) -> list[Look]:
 
 
 def run(path: Path, data: Path, results: Path = RESULTS, jobs: int = 1) -> None:
-    """Writes the looks down, then carries out every arm."""
+    """Writes the looks down, then carries out every arm, into ``results`` beside the experiment."""
     for look in looks(path, data):
         add_look(results / "zero_shot_looks.csv", look)
     arms: dict[str, Experiment] = read_experiment(path)
     for arm, experiment in arms.items():
-        table = run_experiment(experiment, data, results / path.stem / arm, jobs)
+        table = run_experiment(experiment, data, path.parent / "results" / path.stem / arm, jobs)
         print(f"{table}: microexpr report {table.parent}")
 
 

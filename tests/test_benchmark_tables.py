@@ -110,7 +110,15 @@ def test_the_committed_documents_name_runs_that_have_an_experiment(tables: Modul
         for _, kind, names, _ in tables.BLOCK.findall(path.read_text(encoding="utf-8")):
             folder = BENCHMARKS / "honesty" if kind == "honesty" else BENCHMARKS
             for name in names.split() if kind in ("table", "grid", "honesty") else ():
-                assert (folder / f"{name.partition('/')[0]}.toml").exists(), (path.name, name)
+                there = (folder / f"{part}.toml" for part in (name, name.rpartition("/")[0]))
+                assert any(file.is_file() for file in there), (path.name, name)
+
+
+def test_a_run_lies_beside_its_experiment(tables: ModuleType) -> None:
+    for part in (BENCHMARKS, BENCHMARKS / "honesty", BENCHMARKS / "candidates"):
+        for file in part.glob("*.toml"):
+            name = file.relative_to(BENCHMARKS).with_suffix("").as_posix()
+            assert tables.run_folder(name) == part / "results" / file.stem
 
 
 @pytest.mark.slow
