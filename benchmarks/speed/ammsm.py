@@ -30,6 +30,7 @@ from torch.utils._pytree import tree_map_only
 
 from microexpr.models.ammsm import Ammsm
 from microexpr.nn.pictures import imagenet
+from microexpr.nn.pieces import in_pieces
 from microexpr.nn.vssd import Sparsity
 
 RATIOS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -128,10 +129,11 @@ def rivals(size: str, image: int, batch: int) -> dict[str, Callable[[], object]]
         calls[f"whole {backbone}"] = partial(net(size, image, backbone=backbone), x)
     whole = net(size, image)
     assert whole.spatial is not None
-    calls["magnifier"] = partial(whole.magnify, flow)
-    calls["spatial stream"] = partial(whole.spatial, imagenet(x[:, 2:]))
+    magnify = partial(in_pieces, whole.magnify, flow)  # as the whole net does it
+    calls["magnifier"] = magnify
+    calls["spatial stream"] = partial(in_pieces, whole.spatial, imagenet(x[:, 2:]))
     calls["floor"] = floor_of(partial(whole, x))
-    calls["magnifier's floor"] = floor_of(partial(whole.magnify, flow))
+    calls["magnifier's floor"] = floor_of(magnify)
     run = blocks_of(net(size, image, magnifier=False, spatial=False), flow)
     for ratio in RATIOS:
         calls[f"blocks {ratio}"] = partial(run, ratio)
