@@ -131,14 +131,26 @@ def enter(browser: Any, server: str) -> Iterator[Opener]:
 
 
 def hand_in(page: Any, video: Path) -> None:
-    """Chooses a video and has it analysed."""
+    """Chooses a video and has it analysed; who sees nothing happen presses the button again."""
     page.set_input_files("#film input[type=file]", str(video))
     page.wait_for_selector("#film video")
-    page.click("#go")
+    for _ in range(3):
+        page.click("#go")
+        for _ in range(100):
+            if not page.is_visible("#go"):
+                return
+            time.sleep(0.1)
+    raise AssertionError(f"the button does nothing; the page says: {page.inner_text('body')}")
 
 
 def result(page: Any) -> None:
-    page.wait_for_selector("#movements h2")
+    """Waits for what was found; says what the page shows instead if there is nothing."""
+    from playwright.sync_api import TimeoutError as TooLong
+
+    try:
+        page.wait_for_selector("#movements h2")
+    except TooLong:
+        raise AssertionError(f"no result; the page says: {page.inner_text('body')}") from None
 
 
 def said(page: Any) -> str:
