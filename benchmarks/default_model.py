@@ -10,8 +10,7 @@ they are not there; killed and started again, it goes on with them. It writes
 bytes each time on one kind of machine. The experiment describes a set
 ``[data.others.validation]`` of other synthetic persons: on them the temperature is fitted and the
 lowest confidence is found at which at most `RISK` of the named emotions are wrong. What came out
-goes to
-``benchmarks/results/<stem of the experiment>/validation.json``.
+goes to ``benchmarks/results/<stem of the experiment>/validation.json``.
 
 The second command is a look at real clips. It is written into ``results/zero_shot_looks.csv``
 before anything is predicted; then ``predictions.csv`` is written beside ``validation.json`` and the
@@ -130,7 +129,8 @@ def _told(train: TrainingSet, others: dict[str, TrainingSet]) -> str:
     ]
     for name, other in others.items():
         if name != VALIDATION:
-            parts.append(f"{len(other.clips):,} films of {len(other.persons):,} drawn people")
+            what = "films" if other.clips[0].dataset == "films" else "further fields"
+            parts.append(f"{len(other.clips):,} {what} of {len(other.persons):,} drawn people")
     return " and ".join(parts) + ", made from anatomy; no real face took part"
 
 

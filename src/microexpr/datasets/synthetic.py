@@ -73,7 +73,7 @@ class Synthetic(Dataset):
             ``"any"``: one of them for each person.
         disturbance: How much worse than usual the recordings are: errors of the flow, head motion,
             differences between crops (`microexpr.simulation.disturbed`). Of two numbers, each
-            person has one between them.
+            person has one between them, by equal chance for equal ratios.
 
     Raises:
         UserError: A number that is too small, an unknown prior, kind of mixes or realism, or a
@@ -107,7 +107,7 @@ class Synthetic(Dataset):
         check_choice("synthetic: realism", realism, REALISM)
         smooth = Input(("u", "v"), size, "tvl1", "none")
         self.ships = _PUBLISHED if realism in ("published", "any") else smooth
-        self.size, self.seed, self.realism = size, seed, realism
+        self.size, self.realism = size, realism
         self._disturbance = _range(disturbance)
         self._scripts: dict[str, _Script] = {}
         self._clips: list[Clip] = []
@@ -166,7 +166,8 @@ class Synthetic(Dataset):
         low, high = self._disturbance
         if low == high:
             return low
-        return float(low * (high / low) ** self._camera(clip).random(2)[1])
+        share = self._camera(clip).random(2)[1]  # the first number chooses the look
+        return float(low * (high / low) ** share)
 
     def _camera(self, clip: Clip) -> np.random.Generator:
         """Random numbers that are the same for all clips of a person."""
