@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 
 import torch.distributed
@@ -27,7 +28,17 @@ def open_fabric(recipe: Recipe) -> Fabric:
         fabric = Fabric(devices=recipe.devices, precision=recipe.precision, plugins=[alone])
     if fabric.world_size > 1:
         fabric.launch()
+        atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """Ends the threads of gloo while there is still an interpreter: later they would abort it.
+
+    PyTorch knows of it (pull request 179291); Fabric does this for NCCL only.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def is_first() -> bool:
