@@ -41,6 +41,7 @@ PAGE = (
     "/gradio_api/info",
     "/gradio_api/queue/",
     "/gradio_api/reset",
+    "/gradio_api/run/predict",
     "/gradio_api/startup-events",
     "/gradio_api/stream/",
     "/gradio_api/upload",

@@ -22,6 +22,9 @@ FINAL = ("done", "failed", "cancelled")
 CANCELLED = "Cancelled. The video was removed."
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+AT_ONCE = {**QUIET, "queue": False}
+"""For what is done in an instant. Through the queue, its end closes the page's one stream of events
+when none is left; a press of a button that comes in that moment is answered to nobody."""
 
 Updates = dict[Any, Any]
 
@@ -104,7 +107,7 @@ def _wire_start(tab: Tab, sittings: Sittings, go: gr.Button, sample: gr.Button) 
             yield update
 
     changing = [tab.bring, tab.film, tab.status, tab.cancel, tab.shown, *tab.panel.outputs]
-    tab.film.change(receive, tab.film, None, preprocess=False, concurrency_limit=None, **QUIET)
+    tab.film.change(receive, tab.film, None, preprocess=False, **AT_ONCE)
     go.click(run, tab.film, changing, preprocess=False, concurrency_limit=None, **QUIET)
     sample.click(run_sample, None, changing, concurrency_limit=4, **QUIET)
 
@@ -120,8 +123,8 @@ def _wire_end(tab: Tab, sittings: Sittings, again: gr.Button) -> None:
         return {**tab.state(True, False, ""), tab.shown: gr.update(visible=False)}
 
     changing = [tab.bring, tab.cancel, tab.status, tab.shown]
-    tab.cancel.click(stop, None, None, concurrency_limit=None, **QUIET)
-    again.click(begin_again, None, changing, concurrency_limit=None, **QUIET)
+    tab.cancel.click(stop, None, None, **AT_ONCE)
+    again.click(begin_again, None, changing, **AT_ONCE)
 
 
 async def _follow(
