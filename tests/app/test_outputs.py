@@ -81,6 +81,11 @@ def test_the_table_tells_the_same(outcome: Outcome) -> None:
     assert [int(row["apex_frame"]) for row in rows] == [e["apex"]["frame"] for e in events]
     assert [row["emotion"] for row in rows] == [e["emotion"] or "" for e in events]
     assert {"p_negative", "p_positive", "p_surprise", "quality", "action_units"} <= set(rows[0])
+    for row, event in zip(rows, events, strict=True):
+        read = dict(cell.split() for cell in row["unit_probabilities"].split("; ") if cell)
+        told = {f"AU{u}": p for u, p in (event["unit_probabilities"] or {}).items() if p >= 0.1}
+        assert {unit: float(p) for unit, p in read.items()} == pytest.approx(told, abs=0.005)
+        assert list(read) == sorted(read, key=lambda unit: -told[unit])
 
 
 def test_the_page_needs_no_network_and_says_what_it_cannot(outcome: Outcome) -> None:

@@ -14,6 +14,7 @@ from microexpr.training.checkpoint import Checkpoint
 from microexpr.training.default import CONFIDENCE
 
 AGREEMENT = 0.7  # share of the readings that must agree on it
+LEAST_SHOWN = 0.1  # probability of an action unit below which it is in report.json alone
 
 Array = NDArray[np.float32]
 
@@ -44,6 +45,16 @@ class Reading:
     agreement: float
     emotion: str | None
     units: tuple[tuple[str, float], ...] = ()
+
+    def likely_units(self) -> list[tuple[str, float]]:
+        """The units with a probability of `LEAST_SHOWN` or more, the likeliest first.
+
+        >>> units = ("1", 0.2), ("6", 0.05), ("12", 0.9)
+        >>> Reading((), (), (), (), 1.0, None, units).likely_units()
+        [('12', 0.9), ('1', 0.2)]
+        """
+        likely = [(unit, p) for unit, p in self.units if p >= LEAST_SHOWN]
+        return sorted(likely, key=lambda pair: -pair[1])
 
 
 def read_emotion(

@@ -5,13 +5,11 @@ from __future__ import annotations
 from html import escape
 
 from microexpr.analysis import Analysis, Finding
-from microexpr.analysis.reading import AGREEMENT, Reading
+from microexpr.analysis.reading import AGREEMENT, LEAST_SHOWN, Reading
 from microexpr.app.pictures import Pictures, draw
 from microexpr.preprocess.closeup import closeup
 from microexpr.preprocess.spot import THRESHOLD
 from microexpr.preprocess.units import UNIT_NAMES
-
-LEAST_SHOWN = 0.1  # probability of an action unit below which it is in report.json alone
 
 
 def movement(analysis: Analysis, number: int, finding: Finding, drawn: str) -> str:
@@ -184,13 +182,13 @@ def _units(finding: Finding) -> str:
 
 def _read_units(reading: Reading) -> str:
     """The likeliest units, down to `LEAST_SHOWN`."""
-    likely = sorted((p, unit) for unit, p in reading.units if p >= LEAST_SHOWN)[::-1]
+    likely = reading.likely_units()
     if not likely:
         return f"<p>None with a probability of {LEAST_SHOWN:g} or more.</p>"
     rows = "".join(
         f"<tr><td>AU {escape(unit)}, {escape(UNIT_NAMES[unit])}</td>"
         f'<td class="n">{_share(p)}</td></tr>'
-        for p, unit in likely
+        for unit, p in likely
     )
     return (
         f'<table>{rows}</table><p class="small soft">Probability that the unit is active on either '

@@ -296,15 +296,19 @@ def events_csv(analysis: Analysis) -> str:
     head = ["number", "kind"]
     head += [f"{w}_{u}" for w in ("onset", "apex", "offset") for u in ("s", "frame")]
     head += ["duration_s", "score", "displacement_percent", "emotion", *labels, "agreement"]
-    head += ["quality", "problems", "regions", "action_units", "corrected"]
+    head += ["quality", "problems", "regions", "action_units", "unit_probabilities"]
+    head.append("corrected")
     table = csv.writer(text, lineterminator="\n")
     table.writerow(head)
     for number, finding in enumerate(analysis.findings, start=1):
-        table.writerow(_row(event_json(number, finding), analysis.labels))
+        likely = finding.reading.likely_units() if finding.reading else []
+        table.writerow(_row(event_json(number, finding), analysis.labels, likely))
     return text.getvalue()
 
 
-def _row(event: dict[str, Any], labels: Sequence[str]) -> list[Any]:
+def _row(
+    event: dict[str, Any], labels: Sequence[str], likely: Sequence[tuple[str, float]]
+) -> list[Any]:
     row = [event["number"], event["kind"]]
     for moment in ("onset", "apex", "offset"):
         row += [f"{event[moment]['time']:.4f}", event[moment]["frame"]]
@@ -315,6 +319,7 @@ def _row(event: dict[str, Any], labels: Sequence[str]) -> list[Any]:
     row.append("; ".join(r["name"] for r in event["regions"]))
     sided = {"both": "", "left": " (left)", "right": " (right)"}
     row.append("; ".join(f"AU{u['unit']}{sided[u['side']]}" for u in event["action_units"]))
+    row.append("; ".join(f"AU{unit} {p:.2f}" for unit, p in likely))
     row.append("; ".join(event["by_hand"]))
     return ["" if value is None else value for value in row]
 
