@@ -15,7 +15,7 @@ from microexpr.datasets.synthetic import Synthetic
 from microexpr.errors import UserError
 from microexpr.evaluation.calibration import certainty, risk_coverage
 from microexpr.evaluation.predictions import read_predictions
-from microexpr.evaluation.trust import read_looks, trust
+from microexpr.evaluation.trust import read_looks, trust, validation_to_markdown
 from microexpr.training.checkpoint import load_checkpoint
 from microexpr.training.default import load_default
 
@@ -196,6 +196,10 @@ def test_films_are_made_where_they_are_missing(
     card = bench.make(places)
     assert "people and 6 films of 2 drawn people, made from anatomy" in card.trained_on
     assert len(list((tmp_path / "films").glob("*/*.mp4"))) == 6
+    told = json.loads((places.figures / "validation.json").read_text())
+    assert told["films"] == 6
+    assert 0.05 < told["film_seconds"] < 60
+    assert "its 6 films and their flow" in validation_to_markdown(told)
     first = places.weights.read_bytes()
     bench.make(places)
     assert places.weights.read_bytes() == first
@@ -203,9 +207,10 @@ def test_films_are_made_where_they_are_missing(
 
 @pytest.mark.slow
 def test_the_committed_experiment_describes_its_validation_persons(bench: ModuleType) -> None:
-    train, others = bench.open_sets(
-        bench._experiment(ROOT / "benchmarks" / "default_model.toml"), None
-    )
+    experiment = bench._experiment(ROOT / "benchmarks" / "default_model.toml")
+    fields = {n: o for n, o in experiment.data.others.items() if o.dataset == "synthetic"}
+    data = bench.replace(experiment.data, others=fields)
+    train, others = bench.open_sets(bench.replace(experiment, data=data), None)
     assert len(bench._validation(train, others).persons) >= 100
     assert read_looks(ROOT / "benchmarks" / "results" / "zero_shot_looks.csv")
 

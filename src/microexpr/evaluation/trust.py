@@ -164,12 +164,20 @@ def validation_to_markdown(told: Mapping[str, Any]) -> str:
         for key, name in (("before", "as trained"), ("after", "calibrated"))
     ]
     named = f"named at {told['confidence']:.2f}"
+    films = ""
+    if "films" in told:
+        hours = told["films"] * told["film_seconds"] / 3600
+        films = (
+            f", its {told['films']:,} films and their flow {told['film_seconds']:.1f} seconds each "
+            f"({hours:.1f} core-hours)"
+        )
     head = ["synthetic validation", "ECE", "ECE, equal counts", "log loss", "Brier", named]
     lines = [
         f"Calibrated on {told['clips']:,} clips of {told['persons']:,} synthetic people that it "
         f"had not seen: temperature {told['temperature']:.3f}; at a confidence of "
         f"{told['confidence']:.2f} or more at most {told['risk']:.0%} of their named emotions are "
-        f"wrong. Training took {told['core_seconds']:,} seconds of one processor.",
+        f"wrong. Training took {told['core_seconds']:,} seconds of one processor"
+        f"{films}.",
         "",
         *_table([*head, "right of those", "right of all"], rows),
         "",
