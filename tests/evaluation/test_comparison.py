@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from microexpr.errors import UserError
 from microexpr.evaluation.comparison import compare
 from microexpr.evaluation.metrics import uf1
-from microexpr.evaluation.predictions import Predictions, concatenate, take
+from microexpr.evaluation.predictions import Predictions, concatenate, take, write_predictions
 from microexpr.evaluation.statistics import holm, paired_difference
 from microexpr.evaluation.tables import Run, table
 
@@ -56,6 +57,15 @@ def test_other_clips_and_other_folds_are_flagged(by_chance: Maker) -> None:
     flags = compare(runs, resamples=5).flags
     assert f"b: the difference is over {len(some.clip)} common clips only" in flags
     assert "c: other folds than a, so other training clips" in flags
+
+
+def test_folders_of_one_name_are_told_apart(by_chance: Maker, tmp_path: Path) -> None:
+    for folder in ("x/last", "y/last", "z/other"):
+        (tmp_path / folder).mkdir(parents=True)
+        write_predictions(by_chance(5), tmp_path / folder / "predictions.csv")
+    asked = [tmp_path / "x/last", tmp_path / "y/last/predictions.csv", tmp_path / "z/other"]
+    names = [row.name for row in compare(asked, resamples=5).rows]
+    assert names == ["x/last", "y/last", "other"]
 
 
 def test_nothing_to_compare_is_refused() -> None:

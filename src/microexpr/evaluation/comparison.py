@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from microexpr.errors import UserError
@@ -68,7 +68,7 @@ def compare(
     """
     if not sources:
         raise UserError("nothing to compare: name at least one run")
-    runs = [source if isinstance(source, Run) else read_run(source) for source in sources]
+    runs = _read_all(sources)
     rows = [selected(run.predictions, selection) for run in runs]
     differences = {
         name: [
@@ -95,6 +95,17 @@ def compare(
         if own != folds[0]
     )
     return Comparison(TITLES[selection], tuple(compared), other_folds + _flags(compared))
+
+
+def _read_all(sources: Sequence[Path | Run]) -> list[Run]:
+    """The runs; folders of one name are told apart by the folder that they lie in."""
+    runs = [source if isinstance(source, Run) else read_run(source) for source in sources]
+    names = [run.name for run in runs]
+    for i, source in enumerate(sources):
+        if isinstance(source, Path) and names.count(names[i]) > 1:
+            folder = (source if source.is_dir() else source.parent).resolve()
+            runs[i] = replace(runs[i], name=f"{folder.parent.name}/{names[i]}")
+    return runs
 
 
 def _flags(rows: Sequence[Compared]) -> tuple[str, ...]:
