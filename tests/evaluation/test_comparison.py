@@ -59,13 +59,16 @@ def test_other_clips_and_other_folds_are_flagged(by_chance: Maker) -> None:
     assert "c: other folds than a, so other training clips" in flags
 
 
-def test_folders_of_one_name_are_told_apart(by_chance: Maker, tmp_path: Path) -> None:
-    for folder in ("x/last", "y/last", "z/other"):
+def test_folders_are_told_apart(by_chance: Maker, tmp_path: Path) -> None:
+    for folder in ("x/last", "y/last", "z/other", "z/mixer=scan"):
         (tmp_path / folder).mkdir(parents=True)
         write_predictions(by_chance(5), tmp_path / folder / "predictions.csv")
     asked = [tmp_path / "x/last", tmp_path / "y/last/predictions.csv", tmp_path / "z/other"]
-    names = [row.name for row in compare(asked, resamples=5).rows]
-    assert names == ["x/last", "y/last", "other"]
+    arm = tmp_path / "z/mixer=scan"
+    names = [row.name for row in compare([*asked, arm], resamples=5).rows]
+    assert names == ["x/last", "y/last", "other", "z/mixer=scan"]
+    names = [row.name for row in compare([asked[2], arm], resamples=5).rows]
+    assert names == ["other", "mixer=scan"]
 
 
 def test_nothing_to_compare_is_refused() -> None:

@@ -98,14 +98,19 @@ def compare(
 
 
 def _read_all(sources: Sequence[Path | Run]) -> list[Run]:
-    """The runs; folders of one name are told apart by the folder that they lie in."""
+    """The runs; arms of several grids, and folders of one name, are told with their folder's."""
     runs = [source if isinstance(source, Run) else read_run(source) for source in sources]
     names = [run.name for run in runs]
-    for i, source in enumerate(sources):
-        if isinstance(source, Path) and names.count(names[i]) > 1:
-            folder = (source if source.is_dir() else source.parent).resolve()
-            runs[i] = replace(runs[i], name=f"{folder.parent.name}/{names[i]}")
-    return runs
+    paths = [source.resolve() for source in sources if isinstance(source, Path)]
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    if len(folders) < len(runs) or len({folder.parent for folder in folders}) == 1:
+        return runs
+    return [
+        replace(run, name=f"{folder.parent.name}/{run.name}")
+        if "=" in run.name or names.count(run.name) > 1
+        else run
+        for run, folder in zip(runs, folders, strict=True)
+    ]
 
 
 def _flags(rows: Sequence[Compared]) -> tuple[str, ...]:
